@@ -1,0 +1,50 @@
+"""convlens: train, open up and ship convolutional neural networks.
+
+    import convlens as cl
+    run = cl.train("photos/", network="lenet5", epochs=10)
+    run.model.predict("a.jpg")
+
+Importing this package imports nothing heavy: every name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "train": "experiment",
+    "resume": "experiment",
+    "check": "experiment",
+    "Run": "run",
+    "Model": "model",
+    "Prediction": "model",
+    "Config": "config",
+    "ConvlensError": "errors",
+    "Callback": "training.callbacks",
+    "EarlyStopping": "training.callbacks",
+    "ModelCheckpoint": "training.callbacks",
+    "TensorBoard": "training.callbacks",
+}
+
+__all__ = [*_HOMES]
+
+if TYPE_CHECKING:
+    from convlens.config import Config
+    from convlens.errors import ConvlensError
+    from convlens.experiment import check, resume, train
+    from convlens.model import Model, Prediction
+    from convlens.run import Run
+    from convlens.training.callbacks import Callback, EarlyStopping, ModelCheckpoint, TensorBoard
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'convlens' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"convlens.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,348 @@
+"""The whole of a run in one frozen value, and where every part of it came from.
+
+A `Config` is built from layers, later ones winning: the defaults below, a TOML file, the caller's own arguments. Each
+value remembers its layer in `origins`; what the program decides itself (`"auto"`) is filled in by `Config.choose`,
+with the reason. An unknown option, or a value of the wrong kind, is a `ConfigError` that names the layer and the
+nearest option. This file knows what may be asked for, never how it is done.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from convlens.errors import ConfigError, did_you_mean
+
+Auto = Literal["auto"]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+DEFAULT = "default"
+
+
+class Section(BaseModel):
+    """A frozen group of options; an option it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(Section):
+    """Which images, how they are labelled, how they are split, and to what size they are brought."""
+
+    source: str = Field("digits", description="folder, table (.csv, .parquet), idx file, or a built-in set")
+    valid: str | None = Field(None, description="a separate source for validation")
+    test: str | None = Field(None, description="a separate source for the test")
+    image_column: str | None = Field(None, description="table column with the path of the image")
+    label_column: str | None = Field(None, description="table column with the class")
+    group_column: str | None = Field(None, description="table column whose equal values stay on one side of the split")
+    split_column: str | None = Field(None, description="table column with train, valid or test")
+    valid_fraction: Fraction | Auto = Field("auto", description="share held out for validation")
+    test_fraction: Fraction | Auto = Field("auto", description="share held out for the test")
+    size_px: Annotated[int, Field(ge=4, le=4096)] | Auto = Field("auto", description="side of the network's input")
+    channels: Annotated[int, Field(ge=1, le=64)] | Auto = Field("auto", description="1 grey, 3 RGB, n for arrays")
+    fit: Literal["auto", "crop", "pad", "squash"] = Field("auto", description="how an image becomes a square")
+    normalise: Literal["auto", "data", "imagenet", "half"] = Field(
+        "auto", description="mean and deviation: of the training images, of ImageNet, or 0.5; auto: what the weights expect"
+    )
+    background: tuple[int, int, int] = Field((255, 255, 255), description="colour under transparent pixels")
+    white_level: Annotated[int, Field(ge=2)] | Auto = Field(
+        "auto", description="16-bit value shown as white; auto: 65535"
+    )
+    max_pixels: Count = Field(50_000_000, description="larger images are refused from their header")
+    max_bad_fraction: Fraction = Field(0.01, description="more unreadable files than this stop the run")
+    near_duplicates: bool = Field(True, description="keep near-identical photographs on one side of the split")
+    memory_mb: Count = Field(2048, description="a larger decoded set is memory-mapped from disk")
+
+
+class AugmentConfig(Section):
+    """Random changes to training images; each draw is a function of (seed, epoch, sample)."""
+
+    preset: Literal["auto", "none", "digits", "objects", "photos"] = Field(
+        "auto", description="a starting point for the options below"
+    )
+    flip: Literal["none", "horizontal", "vertical", "both"] | Auto = Field("auto", description="mirror images")
+    crop: Annotated[float, Field(ge=0.0, le=0.5)] | Auto = Field(
+        "auto", description="largest shift by whole pixels, as a share of the side"
+    )
+    rotate_deg: Annotated[float, Field(ge=0.0, le=180.0)] | Auto = Field("auto", description="largest rotation")
+    translate: Annotated[float, Field(ge=0.0, le=0.5)] | Auto = Field(
+        "auto", description="largest sub-pixel shift, as a share of the side"
+    )
+    scale: Annotated[float, Field(ge=0.0, lt=1.0)] | Auto = Field(
+        "auto", description="zoom drawn from 1-scale to 1+scale"
+    )
+    brightness: Annotated[float, Field(ge=0.0, le=1.0)] | Auto = Field("auto", description="largest change of level")
+    contrast: Annotated[float, Field(ge=0.0, lt=1.0)] | Auto = Field("auto", description="largest change of contrast")
+    noise: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.0, description="standard deviation of added noise")
+    erase: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.0, description="chance of blanking a rectangle")
+    mixup: Annotated[float, Field(ge=0.0)] = Field(0.0, description="alpha of mixup; 0 is off")
+    cutmix: Annotated[float, Field(ge=0.0)] = Field(0.0, description="alpha of cutmix; 0 is off")
+
+
+class NetworkConfig(Section):
+    """Which network, from which weights."""
+
+    name: str = Field("compact", description="a catalog name, timm:NAME, or 'layers' with the list below")
+    layers: list[dict[str, Any]] | None = Field(None, description="the user's own list of layers")
+    options: dict[str, Any] = Field(default_factory=dict, description="arguments of the network's builder")
+    weights: str | None = Field(None, description="a local .safetensors file of starting weights")
+    pretrained: bool = Field(False, description="fetch the network's published weights by name")
+
+
+class TrainConfig(Section):
+    """The optimiser, the schedule, and what ends a run."""
+
+    epochs: Count | Auto = Field("auto", description="passes over the training images")
+    batch_size: Count | Auto = Field("auto", description="images per step")
+    optimiser: Literal["auto", "sgd", "rmsprop", "adam", "adamw"] = Field("auto", description="update rule")
+    rate: Positive | Auto = Field("auto", description="peak learning rate")
+    momentum: Fraction = Field(0.9, description="momentum of sgd and rmsprop")
+    nesterov: bool = Field(True, description="look-ahead momentum, sgd only")
+    beta1: Fraction = Field(0.9, description="adam: decay of the mean gradient")
+    beta2: Fraction = Field(0.999, description="adam: decay of the squared gradient")
+    alpha: Fraction = Field(0.99, description="rmsprop: decay of the squared gradient")
+    eps: Positive = Field(1e-8, description="adam and rmsprop: added to the root")
+    weight_decay: Annotated[float, Field(ge=0.0)] | Auto = Field(
+        "auto", description="decoupled decay, none on norms and biases"
+    )
+    l2: Annotated[float, Field(ge=0.0)] = Field(0.0, description="squared penalty in the loss itself")
+    l1: Annotated[float, Field(ge=0.0)] = Field(0.0, description="absolute penalty in the loss itself")
+    schedule: Literal["constant", "step", "exponential", "time", "cosine", "onecycle"] = Field(
+        "onecycle", description="how the rate changes"
+    )
+    warmup: Fraction | Auto = Field("auto", description="share of the steps the rate takes to rise")
+    step_epochs: Count = Field(10, description="step: epochs between drops")
+    gamma: Annotated[float, Field(gt=0.0, le=1.0)] = Field(0.1, description="step, exponential: factor of each drop")
+    decay: Annotated[float, Field(ge=0.0)] = Field(0.1, description="time: rate / (1 + decay x epoch)")
+    label_smoothing: Fraction | Auto = Field("auto", description="share of the target spread over all classes")
+    class_weights: Literal["none", "balanced"] = Field("none", description="weigh the loss against imbalance")
+    clip_norm: Positive | None = Field(None, description="largest norm of the gradient")
+    accumulate: Count = Field(1, description="batches per optimiser step")
+    ema: Annotated[float, Field(ge=0.0, lt=1.0)] | Auto = Field("auto", description="decay of the averaged weights")
+    patience: Count | None = Field(None, description="early stopping: epochs without improvement")
+    min_delta: Annotated[float, Field(ge=0.0)] = Field(0.0, description="early stopping: what counts as improvement")
+    monitor: str = Field("val_loss", description="history column that decides the best epoch")
+    restore_best: bool = Field(True, description="end with the weights of the best epoch")
+    checkpoint_seconds: Annotated[float, Field(ge=0.0)] = Field(30.0, description="at most this much work is lost")
+    gradient_norms: bool = Field(False, description="record the gradient norm of every layer")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    layout: Literal["auto", "contiguous", "channels_last"] = Field("auto", description="memory order of images")
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="arithmetic of the forward pass")
+    threads: Count | Auto = Field("auto", description="processor threads")
+
+
+class EvaluateConfig(Section):
+    """How the score is stated."""
+
+    level: Annotated[float, Field(gt=0.5, lt=1.0)] = Field(0.95, description="coverage of every interval")
+    headline: Literal["auto", "accuracy", "balanced_accuracy", "macro_f1"] = Field(
+        "auto", description="the one number; auto: balanced accuracy when classes are unbalanced"
+    )
+    calibrate: bool = Field(True, description="fit a temperature on validation")
+    abstain: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
+        None, description="accuracy promised on what is answered; below it the network says 'unsure'"
+    )
+
+
+class RunConfig(Section):
+    """Where the run is kept and what it writes."""
+
+    directory: str = Field("runs", description="folder that holds the run directories")
+    name: str | None = Field(None, description="name of this run; default: date, source and a number")
+    tensorboard: bool = Field(False, description="write TensorBoard events")
+    strict: bool = Field(False, description="a warning becomes an error")
+
+
+class Config(Section):
+    """Everything one run was asked to do.
+
+    Example:
+        >>> config = Config.build({"train.epochs": 3}, origin="--epochs")
+        >>> config.train.epochs, config.origins["train.epochs"], config.origins["train.rate"]
+        (3, '--epochs', 'default')
+        >>> Config.build({"train.epoch": 3}, origin="--set")
+        Traceback (most recent call last):
+        ...
+        convlens.errors.ConfigError: --set: there is no option 'train.epoch'. Did you mean 'train.epochs'?
+    """
+
+    task: Literal["classify"] = Field("classify", description="what is asked of the network")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="decides every random draw")
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    network: NetworkConfig = NetworkConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    run: RunConfig = RunConfig()
+    origins: dict[str, str] = Field(default_factory=dict, repr=False)
+
+    @classmethod
+    def build(cls, *layers: Mapping[str, Any], origin: str | tuple[str, ...] = "argument") -> Self:
+        """Merge layers of options, later ones winning, and remember which layer each value came from.
+
+        Args:
+            layers: nested or dotted mappings, such as `{"train": {"epochs": 3}}` or `{"train.epochs": 3}`.
+            origin: what to call the layers in `origins` and in errors; one name, or one for each layer.
+
+        Raises:
+            ConfigError: an unknown option or a value of the wrong kind.
+        """
+        names = (origin,) * len(layers) if isinstance(origin, str) else origin
+        nested: dict[str, Any] = {}
+        origins = dict.fromkeys(option_names(), DEFAULT)
+        for layer, name in zip(layers, names, strict=True):
+            for option, value in flatten(layer, name).items():
+                origins[option] = name
+                section, _, key = option.rpartition(".")
+                (nested.setdefault(section, {}) if section else nested)[key] = value
+        try:
+            return cls(**nested, origins=origins)
+        except ValidationError as error:
+            raise ConfigError(_explain(error, origins)) from None
+
+    def choose(self, option: str, value: Any, reason: str) -> Self:
+        """Fill in an option the program decided itself, with the reason as its origin."""
+        section, _, key = option.rpartition(".")
+        origins = {**self.origins, option: f"chosen: {reason}"}
+        if not section:
+            return self.model_copy(update={key: value, "origins": origins})
+        changed = getattr(self, section).model_copy(update={key: value})
+        return self.model_copy(update={section: changed, "origins": origins})
+
+    def rows(self) -> list[tuple[str, Any, str]]:
+        """Every option as (dotted name, value, origin), in the order they are declared."""
+        return [(name, self[name], self.origins.get(name, DEFAULT)) for name in option_names()]
+
+    def __getitem__(self, option: str) -> Any:
+        value: Any = self
+        for part in option.split("."):
+            value = getattr(value, part)
+        return value
+
+    def to_json(self) -> dict[str, Any]:
+        """The config and its origins as plain JSON values."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """Read back what `to_json` wrote.
+
+        Raises:
+            ConfigError: the data is not a config of this version.
+        """
+        try:
+            return cls(**data)
+        except (ValidationError, TypeError) as error:
+            raise ConfigError(f"The stored config cannot be read: {error}") from None
+
+
+def option_names() -> list[str]:
+    """Every dotted option name, in the order of declaration."""
+    names: list[str] = []
+    for key, field in Config.model_fields.items():
+        if key == "origins":
+            continue
+        section = field.annotation
+        is_section = isinstance(section, type) and issubclass(section, Section)
+        names += [f"{key}.{inner}" for inner in section.model_fields] if is_section else [key]
+    return names
+
+
+def describe_options() -> list[tuple[str, Any, str]]:
+    """Every option as (dotted name, default, what it means): the table the command line prints."""
+    rows: list[tuple[str, Any, str]] = []
+    for name in option_names():
+        section, _, key = name.rpartition(".")
+        model = type(getattr(Config(), section)) if section else Config
+        field = model.model_fields[key]
+        rows.append((name, field.get_default(call_default_factory=True), field.description or ""))
+    return rows
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Read a config file into a layer for `Config.build`.
+
+    Raises:
+        ConfigError: the file is missing or is not TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise ConfigError(f"There is no config file {path}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path} is not a TOML file: {error}.") from None
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Read one `--set option=value`, the value as TOML, or as plain text where it is not TOML.
+
+    Example:
+        >>> parse_assignment("train.epochs=20"), parse_assignment("augment.flip=none")
+        (('train.epochs', 20), ('augment.flip', 'none'))
+
+    Raises:
+        ConfigError: there is no equals sign.
+    """
+    option, equals, value = text.partition("=")
+    if not equals or not option.strip():
+        raise ConfigError(f"--set expects option=value, such as train.epochs=20; got '{text}'.")
+    try:
+        return option.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return option.strip(), value.strip()
+
+
+def by_leaf(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn keyword arguments such as `epochs=10` into dotted options; dots may be written as two underscores.
+
+    `network="lenet5"` means its name, and `name` the name of the run.
+
+    Example:
+        >>> by_leaf({"epochs": 10, "network": "lenet5", "data__seed": 1})
+        {'train.epochs': 10, 'network.name': 'lenet5', 'data.seed': 1}
+    """
+    known = option_names()
+    leaves: dict[str, str] = {}
+    for name in known:
+        leaves.setdefault(name.rpartition(".")[2], name)
+    leaves |= {"network": "network.name", "name": "run.name", "options": "network.options"}
+    return {
+        leaves[key] if key in leaves and not isinstance(value, Mapping) or key == "options" else key.replace("__", "."): value
+        for key, value in options.items()
+    }
+
+
+def flatten(layer: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """Turn a nested or dotted layer into dotted options that exist.
+
+    Raises:
+        ConfigError: an option does not exist.
+    """
+    known, flat = option_names(), {}
+    sections = {name.partition(".")[0] for name in known if "." in name}
+
+    def visit(prefix: str, value: Any) -> None:
+        if prefix in known:
+            flat[prefix] = value
+        elif prefix in sections and isinstance(value, Mapping):
+            for key, inner in value.items():
+                visit(f"{prefix}.{key}", inner)
+        else:
+            raise ConfigError(f"{origin}: there is no option '{prefix}'. {did_you_mean(prefix, known)}")
+
+    for key, value in layer.items():
+        visit(key, value)
+    return flat
+
+
+def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
+    first = error.errors()[0]
+    known = option_names()
+    parts = [str(part) for part in first["loc"]]
+    option = next((".".join(parts[:n]) for n in (2, 1) if ".".join(parts[:n]) in known), ".".join(parts))
+    wants = "; ".join(dict.fromkeys(e["msg"] for e in error.errors() if e["loc"][:2] == first["loc"][:2]))
+    return f"{origins.get(option, 'config')}: {option} does not accept {first['input']!r}. {wants}."
