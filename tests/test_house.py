@@ -37,7 +37,7 @@ def split_messages(tree: ast.Module) -> list[int]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name):
             name, arguments = node.exc.func.id, node.exc.args
-            if name.endswith(("Error", "Mismatch")) and len(arguments) > 1:
+            if name != "OSError" and name.endswith(("Error", "Mismatch")) and len(arguments) > 1:
                 found.append(node.lineno)
     return found
 

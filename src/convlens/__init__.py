@@ -29,7 +29,20 @@ _HOMES = {
     "TensorBoard": "training.callbacks",
 }
 
-__all__ = [*_HOMES]
+__all__ = [
+    "Callback",
+    "Config",
+    "ConvlensError",
+    "EarlyStopping",
+    "Model",
+    "ModelCheckpoint",
+    "Prediction",
+    "Run",
+    "TensorBoard",
+    "check",
+    "resume",
+    "train",
+]
 
 if TYPE_CHECKING:
     from convlens.config import Config

@@ -86,9 +86,10 @@ def _read_bytes(path: Path) -> bytearray:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
         raise ArtefactError(f"Cannot open {path}: {error.strerror}.") from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise ArtefactError(f"{path} is not a regular file. Give the path of a .safetensors file.")
     with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise ArtefactError(f"{path} is not a regular file. Give the path of a .safetensors file.")
         size = os.fstat(handle).st_size
         start = file.read(8)
         if size < 8 or _header_length(start) > min(MAX_HEADER_BYTES, size - 8):
@@ -141,7 +142,6 @@ def _require_version(found: Any, path: str, kind: str) -> None:
 
 
 def _parse(text: bytes, path: str) -> dict[str, Any]:
-    depth = deepest = 0
     try:
         value = json.loads(text, object_pairs_hook=_no_twins)
     except (ValueError, RecursionError) as error:

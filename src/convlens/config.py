@@ -46,7 +46,8 @@ class DataConfig(Section):
     channels: Annotated[int, Field(ge=1, le=64)] | Auto = Field("auto", description="1 grey, 3 RGB, n for arrays")
     fit: Literal["auto", "crop", "pad", "squash"] = Field("auto", description="how an image becomes a square")
     normalise: Literal["auto", "data", "imagenet", "half"] = Field(
-        "auto", description="mean and deviation: of the training images, of ImageNet, or 0.5; auto: what the weights expect"
+        "auto",
+        description="mean and deviation: of the training images, of ImageNet, or 0.5; auto: what the weights expect",
     )
     background: tuple[int, int, int] = Field((255, 255, 255), description="colour under transparent pixels")
     white_level: Annotated[int, Field(ge=2)] | Auto = Field(
@@ -311,7 +312,9 @@ def by_leaf(options: Mapping[str, Any]) -> dict[str, Any]:
         leaves.setdefault(name.rpartition(".")[2], name)
     leaves |= {"network": "network.name", "name": "run.name", "options": "network.options"}
     return {
-        leaves[key] if key in leaves and not isinstance(value, Mapping) or key == "options" else key.replace("__", "."): value
+        leaves[key]
+        if (key in leaves and not isinstance(value, Mapping)) or key == "options"
+        else key.replace("__", "."): value
         for key, value in options.items()
     }
 

@@ -19,7 +19,8 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
         ['2', '10', 'A', 'b']
     """
     parts = re.findall(r"\d+|\D+", text)
-    return tuple((0, int(p), p) if p.isdecimal() else (1, 0, p.casefold()) for p in parts) + ((2, 0, text),)
+    keys = ((0, int(part), part) if part.isdecimal() else (1, 0, part.casefold()) for part in parts)
+    return (*keys, (2, 0, text))
 
 
 @dataclass(frozen=True)

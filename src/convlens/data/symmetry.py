@@ -24,9 +24,9 @@ class MirrorTest:
     questions: int
 
     @property
-    def helps(self) -> bool:
-        """Whether mirrored copies do no harm."""
-        return self.with_mirrored >= self.plain
+    def gain(self) -> int:
+        """Answers won by the mirrored copies; negative where they mislead."""
+        return self.with_mirrored - self.plain
 
     def __str__(self) -> str:
         return (

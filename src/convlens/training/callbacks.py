@@ -111,7 +111,9 @@ class TensorBoard(Callback):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            raise ConfigError("TensorBoard events need one more package: pip install 'convlens[tensorboard]'.") from None
+            raise ConfigError(
+                "TensorBoard events need one more package: pip install 'convlens[tensorboard]'."
+            ) from None
         self._writer = SummaryWriter(self.log_dir, purge_step=len(engine.history) + 1)
 
     def on_epoch_end(self, engine: Engine, row: dict[str, Any]) -> None:

@@ -54,7 +54,9 @@ class Checkpoints:
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             self.failed = "the disk is full" if full else str(error.strerror or error)
-            self.events.add("warning", f"Checkpoint at step {step} was not written: {self.failed}. Older ones are kept.")
+            self.events.add(
+                "warning", f"Checkpoint at step {step} was not written: {self.failed}. Older ones are kept."
+            )
             return None
         self.failed = ""
         for old in self.list()[:-KEEP]:

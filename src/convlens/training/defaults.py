@@ -58,7 +58,9 @@ def _choices(config: Config, facts: Facts) -> dict[str, tuple[Any, str]]:
         batch //= 2
     asked_batch = batch if config.train.batch_size == "auto" else config.train.batch_size
     asked_rule = optimiser if config.train.optimiser == "auto" else config.train.optimiser
-    rate = rates[asked_rule] * min(1.0, (asked_batch * config.train.accumulate / (128 if facts.from_scratch else 32)) ** 0.5)
+    rate = rates[asked_rule] * min(
+        1.0, (asked_batch * config.train.accumulate / (128 if facts.from_scratch else 32)) ** 0.5
+    )
     return {
         "train.epochs": (epochs, epoch_reason),
         "train.batch_size": (batch, f"{images} of {facts.size_px} px"),

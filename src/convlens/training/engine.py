@@ -27,8 +27,8 @@ from convlens.config import TrainConfig
 from convlens.data.augment import Augment
 from convlens.data.batch import Batch, Batches
 from convlens.data.preprocess import Preprocess
-from convlens.errors import ConfigError, TrainingError
-from convlens.tasks.task import Meter, Task
+from convlens.errors import TrainingError
+from convlens.tasks.task import Task
 from convlens.training.callbacks import Callback, EarlyStopping, direction, read_column
 from convlens.training.checkpoint import Checkpoints, Snapshot
 from convlens.training.hardware import Hardware, keep_depthwise_float32
@@ -99,6 +99,7 @@ class Engine:
             stopper = EarlyStopping(self.settings.patience, self.monitor, self.settings.min_delta)
             self.callbacks = [*self.callbacks, stopper]
         self._losses: list[Tensor] = []
+        self._last_loss = math.nan
         self._norms: list[Tensor] = []
         self._interrupt = Interrupt()
 
@@ -136,6 +137,21 @@ class Engine:
         """End training after this epoch."""
         self.state.stopped = reason
         self.events.add("stop", f"Training stopped after epoch {self.state.epoch + 1}: {reason}.")
+
+    @property
+    def present_rate(self) -> float:
+        """The learning rate of the last step."""
+        return float(self.optimiser.param_groups[0]["lr"])
+
+    @property
+    def recent_loss(self) -> float:
+        """The loss of the last batch that was looked at; waits for the device."""
+        return float(self._losses[-1]) if self._losses else self._last_loss
+
+    @property
+    def speed(self) -> float:
+        """Images a second in this epoch."""
+        return self.state.batch * self.train.batch_size / max(self.state.epoch_seconds, 1e-9)
 
     # one epoch --------------------------------------------------------------------------------------------------
 
@@ -212,7 +228,7 @@ class Engine:
                     meter.update(outputs, targets)
                 row |= {f"val_{name}": value for name, value in meter.compute().items()}
             self._remember_best(row)
-        row["rate"] = self.optimiser.param_groups[0]["lr"]
+        row["rate"] = self.present_rate
         row["seconds"] = round(self.state.epoch_seconds, 3)
         row["images_per_s"] = round(self.train.samples / max(self.state.epoch_seconds, 1e-9), 1)
         if self._norms:
@@ -243,9 +259,10 @@ class Engine:
             names = ", ".join(self.name_of(int(sample)) for sample in samples[:3])
             raise TrainingError(
                 f"The loss is not finite at epoch {self.state.epoch + 1}, batch {batch + 1} "
-                f"(learning rate {self.optimiser.param_groups[0]['lr']:.3g}; images {names}, ...). "
+                f"(learning rate {self.present_rate:.3g}; images {names}, ...). "
                 f"The last checkpoint is whole. Lower train.rate, or set train.clip_norm=1."
             )
+        self._last_loss = float(self._losses[-1])
         self._losses = []
 
     def _save_if_asked_or_due(self) -> None:

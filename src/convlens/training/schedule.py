@@ -25,8 +25,8 @@ def rate_factor(settings: TrainConfig, step: int, total_steps: int, steps_per_ep
 
     Example:
         >>> settings = TrainConfig(schedule="onecycle")
-        >>> [rate_factor(settings, step, 8, 4, warmup=0.25) for step in range(9)]
-        [0.3333333333333333, 0.6666666666666666, 1.0, 0.8333333333333334, 0.6666666666666667, 0.5, 0.33333333333333337, 0.16666666666666663, 0.0]
+        >>> [round(rate_factor(settings, step, 8, 4, warmup=0.25), 3) for step in range(9)]
+        [0.333, 0.667, 1.0, 0.833, 0.667, 0.5, 0.333, 0.167, 0.0]
     """
     warm_steps = round(warmup * total_steps)
     if step < warm_steps:

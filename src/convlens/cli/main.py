@@ -1,0 +1,234 @@
+"""The command line: parse, call, print. What a command does is decided on the floors below.
+
+Exit codes: 0 done, 1 training failed or a check found errors, 2 something was asked that cannot be done, 130 Ctrl-C,
+143 SIGTERM. Nothing heavy is imported until a command needs it.
+"""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from convlens import __version__
+from convlens.errors import ConfigError, ConvlensError
+
+class Commands(TyperGroup):
+    """Turns every error into one line and an exit code; `--debug` shows the traceback instead."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ConvlensError, OSError) as error:
+            if isinstance(error, BrokenPipeError) or ctx.params.get("debug"):
+                raise
+            typer.echo(f"convlens: {_sentence(error)}", err=True)
+            raise SystemExit(error.exit_code if isinstance(error, ConvlensError) else 1) from None
+        except KeyboardInterrupt:
+            typer.echo("convlens: stopped", err=True)
+            raise SystemExit(130) from None
+
+
+def _sentence(error: ConvlensError | OSError) -> str:
+    if isinstance(error, ConvlensError):
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="convlens",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Train, open up and ship convolutional neural networks.",
+    epilog="Any option of a run can be given as --set section.option=value; 'convlens options' lists them all.",
+)
+
+Source = Annotated[
+    str, typer.Argument(help="A folder per class, a .csv or .parquet table, idx files, or a built-in set.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and the result's path.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")]
+Column = Annotated[str | None, typer.Option(help="A column of the table.")]
+
+
+class Format(enum.StrEnum):
+    """How predictions are printed."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"convlens {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def train(
+    source: Source = "digits",
+    network: Annotated[str | None, typer.Option(help="A name from 'convlens networks', or timm:NAME.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
+    weights: Annotated[str | None, typer.Option(help="A .safetensors file of starting weights.")] = None,
+    pretrained: Annotated[bool, typer.Option(help="Fetch the network's published weights by name.")] = False,
+    config: Annotated[Path | None, typer.Option(help="A TOML file of options.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="Any option.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per step.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    size_px: Annotated[int | None, typer.Option(help="Side of the network's input.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides every random draw.")] = None,
+    valid: Annotated[str | None, typer.Option(help="A separate source for validation.")] = None,
+    test: Annotated[str | None, typer.Option(help="A separate source for the test.")] = None,
+    image_column: Column = None,
+    label_column: Column = None,
+    group_column: Column = None,
+    split_column: Column = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run directory.")] = None,
+    strict: Annotated[bool, typer.Option(help="A warning about the data becomes an error.")] = False,
+    tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard events.")] = False,
+    quiet: Quiet = False,
+    json: AsJson = False,
+) -> None:
+    """Train a network on images; leaves a run directory with the model file and a report."""
+    from convlens.cli.progress import watch
+    from convlens.cli.show import show_run
+    from convlens.config import Config, parse_assignment, read_toml
+
+    flags = {
+        "data.source": source,
+        "network.name": network,
+        "train.epochs": epochs,
+        "network.weights": weights,
+        "network.pretrained": pretrained or None,
+        "train.batch_size": batch_size,
+        "train.rate": rate,
+        "data.size_px": size_px,
+        "seed": seed,
+        "data.valid": valid,
+        "data.test": test,
+        "data.image_column": image_column,
+        "data.label_column": label_column,
+        "data.group_column": group_column,
+        "data.split_column": split_column,
+        "run.name": name,
+        "run.strict": strict or None,
+        "run.tensorboard": tensorboard or None,
+    }
+    layers: list[tuple[str, dict[str, Any]]] = []
+    if config:
+        layers.append((str(config), read_toml(config)))
+    layers.append(("command line", {key: value for key, value in flags.items() if value is not None}))
+    layers.append(("--set", dict(parse_assignment(text) for text in set_ or [])))
+    asked = Config.build(*(layer for _, layer in layers), origin=tuple(origin for origin, _ in layers))
+
+    from convlens.experiment import train as train_run
+
+    with watch(quiet=quiet or json) as (callbacks, progress):
+        run = train_run(config=asked, callbacks=callbacks, progress=progress)
+    show_run(run, quiet=quiet, as_json=json)
+
+
+@app.command()
+def resume(
+    directory: Annotated[Path, typer.Argument(help="The run directory.")], quiet: Quiet = False, json: AsJson = False
+) -> None:
+    """Continue an interrupted run; the result is that of a run never interrupted."""
+    from convlens.cli.progress import watch
+    from convlens.cli.show import show_run
+    from convlens.experiment import resume as resume_run
+
+    with watch(quiet=quiet or json) as (callbacks, progress):
+        run = resume_run(directory, callbacks=callbacks, progress=progress)
+    show_run(run, quiet=quiet, as_json=json)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A model file.")],
+    source: Source,
+    split: Annotated[str | None, typer.Option(help="Only train, valid or test, as the source says.")] = None,
+    image_column: Column = None,
+    label_column: Column = None,
+    split_column: Column = None,
+    json: AsJson = False,
+) -> None:
+    """Score a model file on labelled images it was not trained on."""
+    from convlens.cli.show import show_evaluation
+    from convlens.model import Model
+
+    columns = {"image_column": image_column, "label_column": label_column, "split_column": split_column}
+    loaded = Model.load(model)
+    report = loaded.evaluate(source, split=split, **{key: value for key, value in columns.items() if value})
+    show_evaluation(report, as_json=json)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="A model file.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files and folders of them.")],
+    top: Annotated[int, typer.Option(min=1, help="How many classes to list.")] = 3,
+    format: Annotated[Format, typer.Option(help="How to print.")] = Format.TABLE,
+) -> None:
+    """Name what is in images: one row for every image, in order, unreadable ones with the reason."""
+    from convlens.cli.show import show_predictions
+    from convlens.config import Config
+    from convlens.data.sources import open_source
+    from convlens.model import Model
+
+    files: list[Path] = []
+    for image in images:
+        if image.is_dir():
+            source = open_source(image, Config().data, labelled=False)
+            files += [path for record in source.records if isinstance(path := source.image(record), Path)]
+        else:
+            files.append(image)
+    failed = show_predictions(Model.load(model).predict_each(files, top=top), format.value, top)
+    if failed:
+        raise ConfigError(f"{failed} of {len(files)} images could not be read; their rows say why.")
+
+
+@app.command()
+def check(source: Source, json: AsJson = False) -> None:
+    """Look at the health of a data set before any training: reads everything, changes nothing."""
+    from convlens.cli.progress import watch
+    from convlens.cli.show import show_health
+    from convlens.experiment import check as check_source
+
+    with watch(quiet=json) as (_, progress):
+        opened, health = check_source(source, progress=progress)
+    if show_health(opened, health, as_json=json):
+        raise typer.Exit(1)
+
+
+@app.command()
+def networks(json: AsJson = False) -> None:
+    """List the networks that can be trained by name."""
+    from convlens.cli.show import show_networks
+    from convlens.models.catalog import rows
+
+    show_networks(rows(), as_json=json)
+
+
+@app.command()
+def options() -> None:
+    """List every option of a run, its default and what it means."""
+    from convlens.cli.show import show_options
+    from convlens.config import describe_options
+
+    show_options(describe_options())
+
+
+def main() -> None:
+    """The entry point of the command `convlens`."""
+    app()

@@ -1,0 +1,157 @@
+"""Results as a person, a spreadsheet or a program wants them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from convlens.data.health import Health
+    from convlens.data.sources import Source
+    from convlens.model import Prediction
+    from convlens.run import Run
+
+MARKS = {"error": "[red]error[/]", "warning": "[yellow]warning[/]", "note": "note"}
+
+
+def interval(data: dict[str, Any], scale: float = 1.0) -> str:
+    """`0.981 [0.961, 0.991]`, or why there is none."""
+    if data.get("value") is None:
+        return f"undefined ({data.get('note') or 'no samples'})"
+    low, high = data.get("low"), data.get("high")
+    bounds = "" if low is None or high is None else f" [{low * scale:.3f}, {high * scale:.3f}]"
+    return f"{data['value'] * scale:.3f}{bounds}"
+
+
+def show_run(run: Run, *, quiet: bool, as_json: bool) -> None:
+    """How the run ended and where everything is."""
+    evaluation = run.evaluation
+    paths = {"run": str(run.directory), "model": str(run.model_path), "report": str(run.report_path)}
+    if as_json:
+        _json({**paths, **{key: evaluation.get(key) for key in ("headline", "valid", "test", "best_epoch")}})
+        return
+    console = Console(soft_wrap=True, highlight=False)
+    if quiet:
+        console.print(paths["report"], markup=False)
+        return
+    for finding in run.read("health"):
+        if finding["severity"] != "note":
+            console.print(f"{MARKS[finding['severity']]}  {escape(finding['message'])}")
+    found = evaluation.get("headline")
+    if found:
+        report = evaluation[found["part"]]
+        name, part = found["name"].replace("_", " "), "test" if found["part"] == "test" else "validation"
+        console.print(f"\n[bold]{part} {name} {interval(found['value'])}[/]  on {report['n']:,} images")
+        baseline = report["baseline"]
+        console.print(f"  always answering '{escape(str(baseline['class']))}': {interval(baseline['accuracy'])}")
+        console.print(f"  best epoch {evaluation['best_epoch']} of {len(run.history)}")
+    else:
+        console.print("\nNo score: no image was held out.")
+    for name, path in paths.items():
+        console.print(f"  {name:7}{escape(path)}")
+
+
+def show_evaluation(report: dict[str, Any], *, as_json: bool) -> None:
+    """The scores of a model on one set of images."""
+    if as_json:
+        _json(report)
+        return
+    console = Console(highlight=False)
+    for name in ("accuracy", "balanced_accuracy", "macro_f1", "log_loss"):
+        console.print(f"{name.replace('_', ' '):18} {interval(report[name])}")
+    console.print(f"{'images':18} {report['n']:,}")
+    table = Table("class", "images", "precision", "recall", "F1", box=None, header_style="bold", pad_edge=False)
+    for row in report["per_class"]:
+        figures = [interval(row[name]) for name in ("precision", "recall", "f1")]
+        table.add_row(escape(str(row["class"])), f"{row['support']:,}", *figures)
+    console.print(table)
+    for bad in report.get("unreadable", []):
+        console.print(f"[yellow]not scored[/]  {escape(bad['id'])}: {escape(bad['reason'])}")
+
+
+def show_predictions(predictions: Iterable[Prediction], style: str, top: int) -> int:
+    """Print predictions as they come; returns how many images could not be read."""
+    failed = 0
+    if style == "json":
+        listed = [asdict(prediction) for prediction in predictions]
+        _json(listed)
+        return sum(row["error"] is not None for row in listed)
+    writer = csv.writer(sys.stdout)
+    table = Table("image", "answer", "probability", "next", box=None, header_style="bold", pad_edge=False)
+    if style == "csv":
+        columns = [f"{what}_{n}" for n in range(1, top + 1) for what in ("class", "probability")]
+        writer.writerow(["image", "answer", *columns, "error"])
+    for answer in predictions:
+        failed += answer.error is not None
+        label = "unsure" if answer.unsure else answer.label or ""
+        if style == "csv":
+            cells = [cell for name, p in answer.top for cell in (_inert(name), f"{p:.6f}")]
+            cells += [""] * (2 * top - len(cells))
+            writer.writerow([_inert(answer.name), _inert(label), *cells, answer.error or ""])
+        elif answer.error is not None:
+            table.add_row(escape(answer.name), f"[red]{escape(answer.error)}[/]", "", "")
+        else:
+            rest = ", ".join(f"{name} {p:.3f}" for name, p in answer.top[1:])
+            table.add_row(escape(answer.name), escape(label), f"{answer.probability:.3f}", escape(rest))
+    if style == "table":
+        Console(highlight=False).print(table)
+    return failed
+
+
+def show_health(source: Source, health: Health, *, as_json: bool) -> bool:
+    """Everything that was noticed; returns whether training would be refused."""
+    findings = [*source.findings, *health.findings]
+    if as_json:
+        _json([finding.to_json() for finding in findings])
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        labels = {record.label for record in source.records if record.label is not None}
+        console.print(f"{escape(source.name)}: {len(source.records):,} images in {len(labels)} classes")
+        for finding in sorted(findings, key=lambda f: list(MARKS).index(f.severity)):
+            console.print(f"{MARKS[finding.severity]}  {escape(finding.message)}")
+            for record in finding.records[:10] if finding.severity != "note" else ():
+                console.print(f"    {record}", markup=False)
+            if finding.severity != "note" and len(finding.records) > 10:
+                console.print(f"    and {len(finding.records) - 10} more; --json lists all", markup=False)
+        if not findings:
+            console.print("Nothing to remark.")
+    return any(finding.severity == "error" for finding in findings)
+
+
+def show_networks(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    """The catalog as a table."""
+    if as_json:
+        _json(list(rows))
+        return
+    table = Table("network", "parameters", "input", "year", "what it is", box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        size = "x".join(str(n) for n in row["input"])
+        table.add_row(row["name"], f"{row['parameters']:,}", size, str(row["year"]), escape(row["title"]))
+    console = Console(highlight=False)
+    console.print(table)
+    console.print("\ntimm:NAME builds any network of timm; layers builds your own list (docs/layers.md).", markup=False)
+
+
+def show_options(rows: Sequence[tuple[str, Any, str]]) -> None:
+    """Every option of a run."""
+    table = Table("option", "default", "meaning", box=None, header_style="bold", pad_edge=False)
+    for name, default, meaning in rows:
+        table.add_row(name, escape(str(default)), escape(meaning))
+    Console(highlight=False).print(table)
+
+
+def _json(value: Any) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def _inert(text: str) -> str:
+    """Keep a spreadsheet from reading a name as a formula."""
+    return f"'{text}" if text[:1] in "=+-@\t\r" else text

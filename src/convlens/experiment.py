@@ -1,0 +1,331 @@
+"""The composition root: a config becomes a run.
+
+    source -> input -> network -> prepare (decode, health, split) -> plan -> train -> calibrate -> test once -> report
+
+`train` begins, `resume` continues; both walk the same path, and the run directory says how far it got. Nothing is
+computed here that a floor below could compute.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from convlens.config import Config, by_leaf, read_toml
+from convlens.data.augment import Augment
+from convlens.data.classes import Classes
+from convlens.data.health import Health, inspect
+from convlens.data.image import ImagePolicy
+from convlens.data.prepare import Prepared, Wanted, choose_input, make_preprocess, open_all, prepare
+from convlens.data.preprocess import Preprocess
+from convlens.data.sources import Source
+from convlens.data.store import scan
+from convlens.errors import ConfigError, RunError
+from convlens.files import locked
+from convlens.metrics.classification import headline
+from convlens.model import Model, versions
+from convlens.models import backbone, catalog
+from convlens.models.walk import walk
+from convlens.report.figures import contact_sheet
+from convlens.run import Run
+from convlens.summary import summarise
+from convlens.training.callbacks import Callback, TensorBoard
+from convlens.training.checkpoint import Checkpoints
+from convlens.training.hardware import Hardware
+from convlens.training.interrupt import Interrupted
+from convlens.training.plan import make_engine, make_plan
+
+Progress = Callable[[str, int, int], None]
+SHEET_IMAGES, SHEET_DRAWS = 12, 5
+
+
+def train(
+    source: Any = None,
+    *,
+    config: Config | str | Path | None = None,
+    callbacks: Sequence[Callback] = (),
+    progress: Progress | None = None,
+    **options: Any,
+) -> Run:
+    """Train a network on images and keep everything in a run directory.
+
+    Args:
+        source: a folder, a table, idx files, a built-in name, or a pair of arrays (images, labels).
+        config: a `Config`, or the path of a TOML file.
+        callbacks: called at each stage of training.
+        progress: called with (stage, done, all) while images are decoded.
+        options: any option by its last name (`epochs=10`, `network="lenet5"`) or with two underscores
+            (`train__epochs=10`).
+
+    Example:
+        run = convlens.train("photos/", network="timm:resnet18", epochs=10)
+        print(run.evaluation["test"]["accuracy"], run.report_path)
+
+    Raises:
+        ConvlensError: with what was expected, what came and what to do.
+    """
+    if not isinstance(config, Config):
+        layer = read_toml(config) if config else {}
+        asked = by_leaf(options)
+        if isinstance(source, str | Path):
+            asked["data.source"] = str(source)
+        config = Config.build(layer, asked, origin=(str(config), "argument"))
+    elif options:
+        raise ConfigError("Give either a Config or options, not both.")
+    arrays = None if source is None or isinstance(source, str | Path) else source
+    if arrays is not None:
+        config = config.choose("data.source", "arrays", "given in memory")
+    opened = open_all(config, arrays)
+    run = Run.create(config)
+    with locked(run.directory):
+        return _Path(run, callbacks, progress).begin(config, opened)
+
+
+def resume(
+    directory: str | Path,
+    *,
+    source: Any = None,
+    callbacks: Sequence[Callback] = (),
+    progress: Progress | None = None,
+) -> Run:
+    """Continue an interrupted run where its last checkpoint stands; the result is that of a run never interrupted.
+
+    Args:
+        source: the arrays again, where the run was started from arrays in memory.
+
+    Raises:
+        RunError: it is not a run, another process works on it, or its data has changed.
+    """
+    run = Run.open(directory)
+    with locked(run.directory):
+        return _Path(run, callbacks, progress).go_on(source)
+
+
+def check(source: Any, *, progress: Progress | None = None, **options: Any) -> tuple[Source, Health]:
+    """Look at the health of a data set without training: every file is decoded, nothing is kept or changed."""
+    config = Config.build(by_leaf(options), {"data.source": str(source)} if isinstance(source, str | Path) else {})
+    opened = open_all(config, None if isinstance(source, str | Path) else source)
+    policy = ImagePolicy(max_pixels=config.data.max_pixels)
+    facts = scan(opened, policy, threads=os.cpu_count() or 1, progress=_stage(progress, "decoding"))
+    health = inspect(
+        opened, facts, near_duplicates=config.data.near_duplicates, max_bad_fraction=config.data.max_bad_fraction
+    )
+    return opened, health
+
+
+def build_network(config: Config, source: Source) -> tuple[Config, Model, Wanted]:
+    """The network for a source, with its starting weights, before any image is decoded."""
+    labels = [record.label for record in source.records if record.label is not None]
+    classes = Classes(source.classes) if source.classes else Classes.of(labels)
+    name = config.network.name
+    smallest_px = catalog.NETWORKS[name].smallest_px if name in catalog.NETWORKS else 1
+    expected = catalog.expected_input(name, config.network.weights, config.network.pretrained)
+    wanted = Wanted(smallest_px=smallest_px, **expected)
+    config = choose_input(config, source, wanted)
+    torch.random.default_generator.manual_seed(config.seed)
+    options = dict(config.network.options)
+    if config.network.layers is not None:
+        options["layers"] = config.network.layers
+    size = int(config.data.size_px)
+    arguments = {"in_channels": int(config.data.channels), "outputs": len(classes), "size_px": (size, size)}
+    network = catalog.build(name, **arguments, pretrained=config.network.pretrained, **options)
+    card: dict[str, Any] = {"weights": {"origin": "random", "licence": None}}
+    if config.network.pretrained:
+        card["weights"] = backbone.published_weights(network)
+    if config.network.weights:
+        card["weights"] = catalog.load_weights(network, config.network.weights).to_json()
+    architecture = {"name": name, **arguments, "size_px": [size, size], "options": options}
+    return config, Model(network, config.task, classes, None, architecture, card), wanted
+
+
+@dataclass
+class _Path:
+    """The walk of one run, from its config to its report."""
+
+    run: Run
+    callbacks: Sequence[Callback] = ()
+    progress: Progress | None = None
+
+    def begin(self, config: Config, source: Source) -> Run:
+        started = time.perf_counter()
+        config, model, wanted = build_network(config, source)
+        learn = config.data.normalise == "data" or (config.data.normalise == "auto" and wanted.mean is None)
+        progress = _stage(self.progress, "decoding")
+        preprocess = make_preprocess(config, wanted)
+        prepared = prepare(config, source, preprocess, learn_normalisation=learn, progress=progress)
+        model.adopt(prepared)
+        from_scratch = model.card["weights"]["origin"] == "random"
+        config, hardware = make_plan(model.network, config, prepared, from_scratch=from_scratch)
+        run = self.run
+        run.write("data", {"fingerprint": prepared.store.fingerprint, "records": prepared.table()})
+        run.write("health", [finding.to_json() for finding in prepared.findings])
+        shape = (1, prepared.preprocess.policy.channels, *prepared.preprocess.size_px)
+        layers = walk(model.network, shape)
+        run.write("network", {"name": config.network.name, "layers": [asdict(row) for row in layers]})
+        (run.directory / "contact_sheet.png").write_bytes(draw_contact_sheet(config, prepared))
+        run.write(
+            "run",
+            {
+                "config": config.to_json(),
+                "hardware": hardware.to_json(),
+                "preprocess": prepared.preprocess.to_json(),
+                "weights": model.card["weights"],
+                "fingerprint": prepared.store.fingerprint,
+                "versions": versions(),
+                "argv": [Path(sys.argv[0]).name, *sys.argv[1:]],
+                "preparing_s": round(time.perf_counter() - started, 3),
+            },
+        )
+        for option, value, origin in config.rows():
+            if origin.startswith("chosen: "):
+                run.events.add("choice", f"{option} = {value}: {origin.removeprefix('chosen: ')}")
+        return self._train(config, model, prepared, hardware)
+
+    def go_on(self, source: Any) -> Run:
+        run = self.run
+        if run.report_path.exists():
+            raise RunError(f"{run.directory} is finished; its report is {run.report_path}. Nothing to resume.")
+        stored = run.read("run")
+        config = Config.from_json(stored["config"])
+        opened = open_all(config, source)
+        config, model, _ = build_network(config, opened)
+        preprocess = Preprocess.from_json(stored["preprocess"])
+        progress = _stage(self.progress, "decoding")
+        prepared = prepare(config, opened, preprocess, learn_normalisation=False, progress=progress)
+        require_same_data(run, prepared)
+        model.adopt(prepared)
+        if versions() != stored["versions"]:
+            run.events.add("warning", f"The run began with {stored['versions']}; it goes on with {versions()}.")
+        return self._train(config, model, prepared, Hardware(**stored["hardware"]), resumed=True)
+
+    def _train(
+        self, config: Config, model: Model, prepared: Prepared, hardware: Hardware, resumed: bool = False
+    ) -> Run:
+        run = self.run
+        callbacks = list(self.callbacks)
+        if config.run.tensorboard:
+            callbacks.append(TensorBoard(run.directory / "tensorboard"))
+        checkpoints = Checkpoints(run.directory / "checkpoints", run.events, config.train.checkpoint_seconds)
+        engine = make_engine(
+            model.network,
+            config,
+            prepared,
+            hardware,
+            callbacks=callbacks,
+            save_model=model.save,
+            history=run.history,
+            events=run.events,
+            checkpoints=checkpoints,
+        )
+        if resumed:
+            snapshot = checkpoints.load()
+            if snapshot:
+                engine.restore(snapshot)
+            else:
+                run.history.cut(0)
+            run.events.add("resume", f"Continued at epoch {engine.state.epoch + 1}, step {engine.state.step}.")
+        try:
+            engine.fit()
+        except Interrupted as interruption:
+            raise Interrupted(
+                f"{interruption} Saved. Continue with: convlens resume {run.directory}", interruption.number
+            ) from None
+        model.history = run.history
+        self._finish(config, model, prepared, engine.state.best_epoch)
+        if checkpoints.failed:
+            run.events.add("warning", f"The last checkpoint could not be written: {checkpoints.failed}.")
+        return run
+
+    def _finish(self, config: Config, model: Model, prepared: Prepared, best_epoch: int) -> None:
+        """Calibrate on validation, look at the test once, write model, evaluation and report."""
+        run, split, store, targets = self.run, prepared.split, prepared.store, prepared.targets
+        level, counts = config.evaluate.level, prepared.counts("train")
+        model.card |= {
+            "config": config.to_json(),
+            "data": {
+                "source": Path(config.data.source).name,
+                "fingerprint": store.fingerprint,
+                "train_counts": list(counts.values()),
+                "images": {part: len(getattr(split, part)) for part in ("train", "valid", "test")},
+            },
+            "best_epoch": best_epoch,
+        }
+        evaluation: dict[str, Any] = {"best_epoch": best_epoch}
+        started = time.perf_counter()
+        if len(split.valid):
+            logits = model.logits(store.images[split.valid])
+            if config.evaluate.calibrate:
+                model.calibrate(logits, targets[split.valid], promise=config.evaluate.abstain, level=level)
+            evaluation["valid"] = model.report(logits, targets[split.valid], level=level, seed=config.seed)
+            evaluation["valid"]["uncalibrated"] = _calibration_of(model, logits, targets[split.valid])
+        test_logits = np.zeros((0, len(prepared.classes)), np.float32)
+        if len(split.test):
+            evaluation["test_opened"] = run.count_test_opening()
+            test_logits = model.logits(store.images[split.test])
+            evaluation["test"] = model.report(test_logits, targets[split.test], level=level, seed=config.seed)
+            evaluation["test"]["uncalibrated"] = _calibration_of(model, test_logits, targets[split.test])
+        evaluation["seconds"] = round(time.perf_counter() - started, 3)
+        part = "test" if "test" in evaluation else "valid"
+        if part in evaluation:
+            name = config.evaluate.headline
+            name = headline(evaluation[part], list(counts.values())) if name == "auto" else name
+            evaluation["headline"] = {"part": part, "name": name, "value": evaluation[part][name]}
+            model.card["metrics"] = evaluation["headline"] | {"baseline": evaluation[part]["baseline"]}
+        model.save(run.model_path)
+        run.write("evaluation", evaluation)
+        summarise(run, config, prepared, model, test_logits)
+
+
+def _calibration_of(model: Model, logits: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
+    """The calibration section as it would be without the temperature."""
+    raw = Model(model.network, model.task, model.classes, model.preprocess, card={})
+    return raw.report(logits, targets)["calibration"]
+
+
+def require_same_data(run: Run, prepared: Prepared) -> None:
+    """Check that the data is that with which the run began.
+
+    Raises:
+        RunError: it has changed; names the first differences.
+    """
+    before = {row["id"]: row for row in run.read("data")["records"]}
+    now = {row["id"]: row for row in prepared.table()}
+    if before == now:
+        return
+    changes = [f"{name} is gone" for name in before.keys() - now.keys()]
+    changes += [f"{name} is new" for name in now.keys() - before.keys()]
+    for name in before.keys() & now.keys():
+        changes += [
+            f"{name}: another {key}" for key in ("content", "label", "part") if before[name][key] != now[name][key]
+        ]
+    listed = "; ".join(sorted(changes)[:5])
+    raise RunError(
+        f"The data has changed since {run.directory} began: {listed}{' ...' if len(changes) > 5 else ''} "
+        f"({len(changes)} changes). Restore the data, or start a new run."
+    )
+
+
+def draw_contact_sheet(config: Config, prepared: Prepared) -> bytes:
+    """Some training images as stored, and under each what augmentation makes of it in several epochs, as PNG."""
+    rows = prepared.split.train
+    chosen = np.sort(rows)[:: max(1, len(rows) // SHEET_IMAGES)][:SHEET_IMAGES]
+    images = prepared.store.images[np.sort(chosen)]
+    augment = Augment(config.augment, prepared.preprocess, seed=config.seed, classes=len(prepared.classes))
+    targets = torch.from_numpy(prepared.targets[chosen])
+    drawn = [images]
+    for epoch in range(SHEET_DRAWS):
+        x, _ = augment(torch.from_numpy(images), targets, chosen, epoch)
+        drawn.append(prepared.preprocess.picture(x))
+    return contact_sheet(drawn)
+
+
+def _stage(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(stage, done, total)

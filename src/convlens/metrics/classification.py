@@ -1,0 +1,420 @@
+"""How good a classifier is, said with everything needed to believe it.
+
+Counts are kept as one confusion matrix (rows are the truth), so a score never depends on how the samples were cut
+into batches. Every score comes with an interval and stands beside the network that always answers the largest class
+of training. A ratio 0/0 is null with its reason, never 0. This file knows arrays of probabilities and class names,
+not networks, images or files; scikit-learn draws the ROC and precision-recall curves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from convlens.errors import DataError, ShapeError
+from convlens.metrics.calibration import (
+    calibration_error_interval,
+    check_indices,
+    check_probabilities,
+    decide,
+    reliability,
+    thin,
+)
+from convlens.metrics.interval import (
+    Interval,
+    auc_interval,
+    bootstrap,
+    bootstrap_confusion,
+    bootstrap_many,
+    f1_interval,
+    mean_interval,
+    undefined,
+    wilson,
+)
+
+IMBALANCE = 3.0  # largest class : smallest class, beyond which accuracy flatters
+TOP = 3
+SMALLEST_PROBABILITY = float(np.finfo(np.float64).eps)  # the log loss of a probability of 0 would be infinite
+
+
+def confusion(targets: np.ndarray, predicted: np.ndarray, k: int) -> np.ndarray:
+    """Counts of (truth, answer): row i, column j is how often class i was called j.
+
+    Shapes:
+        targets (N,), predicted (N,) -> (K, K)
+
+    Raises:
+        ShapeError: the two differ in length.
+        DataError: an index outside 0..k-1.
+
+    Example:
+        >>> confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
+        [[1, 1], [0, 1]]
+    """
+    targets, predicted = check_indices(targets, k, "targets"), check_indices(predicted, k, "predictions")
+    if targets.ndim != 1 or targets.shape != predicted.shape:
+        raise ShapeError(
+            f"Targets and predictions must both be (N,), one of each per sample; got {targets.shape} and "
+            f"{predicted.shape}."
+        )
+    return np.bincount(targets * k + predicted, minlength=k * k).reshape(k, k)
+
+
+class Tally:
+    """Running counts of one epoch: the same whatever the batches, and in whatever order they come.
+
+    Example:
+        >>> tally = Tally(2)
+        >>> tally.update(np.array([0, 1]), np.array([0, 1]))
+        >>> tally.update(np.array([1, 1]), np.array([0, 1]))
+        >>> tally.n, tally.scores()["accuracy"]
+        (4, 0.75)
+    """
+
+    def __init__(self, classes: int) -> None:
+        self.matrix = np.zeros((classes, classes), dtype=np.int64)
+
+    @property
+    def n(self) -> int:
+        """Samples counted so far."""
+        return int(self.matrix.sum())
+
+    def update(self, targets: np.ndarray, predicted: np.ndarray) -> None:
+        """Count one batch.
+
+        Raises:
+            ShapeError: the two differ in length.
+            DataError: an index outside the classes.
+        """
+        self.matrix += confusion(targets, predicted, len(self.matrix))
+
+    def merge(self, other: Tally) -> None:
+        """Add another's counts, such as another device's.
+
+        Raises:
+            ShapeError: the numbers of classes differ.
+        """
+        if self.matrix.shape != other.matrix.shape:
+            raise ShapeError(
+                f"Only tallies of the same classes can be merged; got {len(self.matrix)} and {len(other.matrix)}."
+            )
+        self.matrix += other.matrix
+
+    def scores(self) -> dict[str, float]:
+        """Accuracy, balanced accuracy and macro F1 without intervals, for each epoch; nan where undefined."""
+        return {
+            "accuracy": float(accuracy(self.matrix)),
+            "balanced_accuracy": float(balanced_accuracy(self.matrix)),
+            "macro_f1": float(macro_f1(self.matrix)),
+        }
+
+
+# Scores of confusion matrices (..., K, K) -> (...), nan where undefined; the bootstrap calls them on many at once.
+
+
+def accuracy(matrix: np.ndarray) -> np.ndarray:
+    """Share of the samples answered correctly."""
+    return _ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum((-2, -1)))
+
+
+def precisions(matrix: np.ndarray) -> np.ndarray:
+    """TP / (TP + FP) of each class: of what was called this, how much is. (..., K, K) -> (..., K)"""
+    return _ratio(np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(-2))
+
+
+def recalls(matrix: np.ndarray) -> np.ndarray:
+    """TP / (TP + FN) of each class: of what is this, how much was called so. (..., K, K) -> (..., K)"""
+    return _ratio(np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(-1))
+
+
+def f1s(matrix: np.ndarray) -> np.ndarray:
+    """2 TP / (2 TP + FP + FN) of each class. (..., K, K) -> (..., K)"""
+    return _ratio(2 * np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(-1) + matrix.sum(-2))
+
+
+def balanced_accuracy(matrix: np.ndarray) -> np.ndarray:
+    """Mean recall of the classes that have samples."""
+    return _mean(recalls(matrix))
+
+
+def macro_precision(matrix: np.ndarray) -> np.ndarray:
+    """Mean precision of the classes that were predicted."""
+    return _mean(precisions(matrix))
+
+
+def macro_f1(matrix: np.ndarray) -> np.ndarray:
+    """Mean F1 of the classes that have samples or were predicted."""
+    return _mean(f1s(matrix))
+
+
+def weighted_precision(matrix: np.ndarray) -> np.ndarray:
+    """Mean precision weighted by samples per class, of the classes that were predicted."""
+    return _mean(precisions(matrix), matrix.sum(-1))
+
+
+def weighted_f1(matrix: np.ndarray) -> np.ndarray:
+    """Mean F1 weighted by samples per class."""
+    return _mean(f1s(matrix), matrix.sum(-1))
+
+
+def classification_report(
+    probabilities: np.ndarray,
+    targets: np.ndarray,
+    classes: Sequence[str],
+    *,
+    threshold: float | None = None,
+    abstain: float | None = None,
+    train_counts: Sequence[int] | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Everything said about a classifier on one set of samples, as plain JSON values.
+
+    Args:
+        probabilities: calibrated probabilities of each sample.
+        targets: its class.
+        classes: names, in the order of the columns.
+        threshold: two classes only: answer class 1 where its probability reaches this; without it the larger wins.
+        abstain: confidence below which the network says "unsure"; adds the section `abstain`. All other scores are
+            of every sample.
+        train_counts: training samples of each class, from which the baseline takes its one answer.
+        level: coverage of every interval.
+        seed: decides the bootstrap draws.
+
+    Returns:
+        `n`, `level`, `classes`, `threshold`; intervals (see `Interval.to_json`) `accuracy`, `balanced_accuracy`,
+        `top_3_accuracy` (more than three classes), `log_loss`, and `macro_`, `micro_`, `weighted_` each with
+        `precision`, `recall`, `f1`; `per_class`, a list of counts and intervals; `confusion`; `baseline`;
+        `calibration`; `abstain`; for two classes `positive`, `auc`, `average_precision`, `roc`, `precision_recall`;
+        for more, `macro_auc` and an `auc` in each class.
+
+    Shapes:
+        probabilities (N, K), targets (N,), classes K
+
+    Raises:
+        ShapeError: the shapes do not fit each other or the classes.
+        DataError: probabilities that are not, a target outside 0..K-1, or training counts that are none.
+        ConfigError: a threshold with other than two classes, or a level outside 0..1.
+    """
+    k = len(classes)
+    probabilities, targets = check_probabilities(probabilities, targets, k)
+    matrix = confusion(targets, decide(probabilities, threshold), k)
+    n, right = len(targets), int(np.trace(matrix))
+    overall = wilson(right, n, level)
+    report: dict[str, Any] = {
+        "n": n,
+        "level": level,
+        "classes": list(classes),
+        "threshold": threshold,
+        "accuracy": overall.to_json(),
+    }
+    if k > TOP:
+        report[f"top_{TOP}_accuracy"] = wilson(_among_top(probabilities, targets, TOP), n, level).to_json()
+    report["log_loss"] = _log_loss(probabilities, targets, level, seed).to_json()
+    # Each sample has one class and one answer, so micro precision, recall, F1 and weighted recall are the accuracy.
+    for name in ("micro_precision", "micro_recall", "micro_f1", "weighted_recall"):
+        report[name] = overall.to_json()
+    report.update({name: score.to_json() for name, score in _averages(matrix, level, seed).items()})
+    report["per_class"] = _per_class(matrix, classes, level)
+    report["confusion"] = matrix.tolist()
+    report["baseline"] = _baseline(matrix, classes, train_counts, level, seed)
+    report["calibration"] = {
+        "error": calibration_error_interval(probabilities, targets, level=level, seed=seed).to_json(),
+        "bins": [one.to_json() for one in reliability(probabilities, targets, level=level)],
+    }
+    report["abstain"] = None if abstain is None else _abstaining(probabilities, targets, threshold, abstain, level)
+    if k == 2:
+        report.update(_binary(probabilities[:, 1], targets == 1, classes[1], level))
+    else:
+        areas = [auc_interval(probabilities[:, i], targets == i, level) for i in range(k)]
+        for row, area in zip(report["per_class"], areas, strict=True):
+            row["auc"] = area.to_json()
+        report["macro_auc"] = mean_interval(areas, n).to_json()
+    return report
+
+
+def headline(report: Mapping[str, Any], class_counts: Sequence[int]) -> str:
+    """The one score to put on top: `accuracy`, or `balanced_accuracy` when training classes are unbalanced.
+
+    Unbalanced means that the largest class has more than three times the samples of the smallest.
+
+    Args:
+        report: what `classification_report` returned; the score is `report[headline(...)]`.
+        class_counts: training samples of each class.
+
+    Raises:
+        ShapeError: there are other than one count per class.
+        DataError: a count is negative, or all are 0.
+    """
+    counts = _check_counts(class_counts, len(report["classes"]))
+    return "balanced_accuracy" if counts.max() > IMBALANCE * counts.min() else "accuracy"
+
+
+def first_of_each(ids: Iterable[Hashable]) -> np.ndarray:
+    """Positions where each sample id comes first, in order: drops the copies that pad distributed batches.
+
+    Args:
+        ids: one for each sample; an array or a tensor of numbers is compared by value.
+
+    Example:
+        >>> first_of_each(["b", "a", "b", "c"]).tolist()
+        [0, 1, 3]
+    """
+    first: dict[Hashable, int] = {}
+    values = getattr(ids, "tolist", ids.__iter__)()
+    for position, sample in enumerate(values):
+        first.setdefault(sample, position)
+    return np.fromiter(first.values(), dtype=np.int64, count=len(first))
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    return np.divide(above, below, out=np.full(np.shape(below), np.nan), where=np.asarray(below) > 0)
+
+
+def _mean(values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Mean over the last axis of what is defined."""
+    defined = np.isfinite(values)
+    weights = defined.astype(float) if weights is None else weights * defined
+    return _ratio((np.where(defined, values, 0.0) * weights).sum(-1), weights.sum(-1))
+
+
+def _averages(matrix: np.ndarray, level: float, seed: int) -> dict[str, Interval]:
+    statistics = {
+        "balanced_accuracy": balanced_accuracy,
+        "macro_precision": macro_precision,
+        "macro_f1": macro_f1,
+        "weighted_precision": weighted_precision,
+        "weighted_f1": weighted_f1,
+    }
+    found = bootstrap_many(matrix, statistics, level, seed)
+    parts = {
+        "balanced_accuracy": (recalls, "without samples"),
+        "macro_precision": (precisions, "never predicted"),
+        "macro_f1": (f1s, "without samples and never predicted"),
+        "weighted_precision": (precisions, "never predicted"),
+    }
+    for name, (part, reason) in parts.items():
+        missing = int(np.isnan(part(matrix)).sum())
+        if missing and found[name].n:
+            note = f"mean over {len(matrix) - missing} of {len(matrix)} classes; the others were {reason}"
+            found[name] = found[name].noted(note)
+    return {**found, "macro_recall": found["balanced_accuracy"]}
+
+
+def _per_class(matrix: np.ndarray, classes: Sequence[str], level: float) -> list[dict[str, Any]]:
+    rows = []
+    for i, name in enumerate(classes):
+        support, predicted, tp = int(matrix[i].sum()), int(matrix[:, i].sum()), int(matrix[i, i])
+        fp, fn = predicted - tp, support - tp
+        rows.append(
+            {
+                "name": name,
+                "support": support,
+                "true_positive": tp,
+                "false_positive": fp,
+                "false_negative": fn,
+                "true_negative": int(matrix.sum()) - tp - fp - fn,
+                "precision": wilson(tp, predicted, level, reason="never predicted").to_json(),
+                "recall": wilson(tp, support, level, reason="no samples of this class").to_json(),
+                "f1": f1_interval(tp, fp, fn, level).to_json(),
+            }
+        )
+    return rows
+
+
+def _baseline(
+    matrix: np.ndarray, classes: Sequence[str], train_counts: Sequence[int] | None, level: float, seed: int
+) -> dict[str, Any]:
+    """The network that always answers the largest class of training (the first, among equals), and what ours adds."""
+    if train_counts is None:
+        return {"class": None, "note": "the training counts were not given, so the largest class is not known"}
+    largest = int(_check_counts(train_counts, len(classes)).argmax())
+    constant = np.zeros_like(matrix)
+    constant[:, largest] = matrix.sum(axis=1)
+
+    def lift(matrices: np.ndarray) -> np.ndarray:
+        return accuracy(matrices) - _ratio(matrices[..., largest, :].sum(-1), matrices.sum((-2, -1)))
+
+    def plain(value: np.ndarray) -> float | None:
+        return None if math.isnan(value) else float(value)
+
+    return {
+        "class": classes[largest],
+        "accuracy": wilson(int(constant[largest, largest]), int(matrix.sum()), level).to_json(),
+        "balanced_accuracy": plain(balanced_accuracy(constant)),
+        "macro_f1": plain(macro_f1(constant)),
+        "lift": bootstrap_confusion(matrix, lift, level, seed).to_json(),
+    }
+
+
+def _check_counts(counts: Sequence[int], k: int) -> np.ndarray:
+    counted = np.asarray(counts)
+    if counted.shape != (k,):
+        raise ShapeError(f"Expected one training count for each of the {k} classes; got shape {counted.shape}.")
+    if counted.min() < 0 or counted.sum() == 0:
+        raise DataError(f"Training counts must be at least 0 and not all 0; got {counted.tolist()}.")
+    return counted
+
+
+def _among_top(probabilities: np.ndarray, targets: np.ndarray, top: int) -> int:
+    """How many targets are among the `top` most probable classes; equal probabilities rank in the order of classes."""
+    own = np.take_along_axis(probabilities, targets[:, None], axis=1)
+    earlier = np.arange(probabilities.shape[1]) < targets[:, None]
+    rank = ((probabilities > own) | ((probabilities == own) & earlier)).sum(axis=1)
+    return int((rank < top).sum())
+
+
+def _log_loss(probabilities: np.ndarray, targets: np.ndarray, level: float, seed: int) -> Interval:
+    own = probabilities[np.arange(len(targets)), targets]
+    zeros = int((own < SMALLEST_PROBABILITY).sum())
+    score = bootstrap([-np.log(np.maximum(own, SMALLEST_PROBABILITY))], np.mean, level, seed)
+    note = f"{zeros} samples gave their own class a probability of 0, counted as {SMALLEST_PROBABILITY:.1e}"
+    return score.noted(note) if zeros else score
+
+
+def _abstaining(
+    probabilities: np.ndarray, targets: np.ndarray, threshold: float | None, confidence: float, level: float
+) -> dict[str, Any]:
+    answered = probabilities.max(axis=1) >= confidence
+    right = (decide(probabilities, threshold) == targets) & answered
+    count = int(answered.sum())
+    return {
+        "confidence": confidence,
+        "coverage": wilson(count, len(targets), level).to_json(),
+        "accuracy": wilson(int(right.sum()), count, level, reason="nothing was answered").to_json(),
+    }
+
+
+def _binary(probability: np.ndarray, positive: np.ndarray, name: str, level: float) -> dict[str, Any]:
+    from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
+
+    area = auc_interval(probability, positive, level)
+    count = int(positive.sum())
+    if math.isnan(area.value):
+        missing = undefined(area.note, area.n).to_json()
+        return {"positive": name, "auc": missing, "average_precision": missing, "roc": None, "precision_recall": None}
+    # The interval treats average precision as a proportion of the positives (Boyd, Eng and Page, 2013, binomial form).
+    average = wilson(min(1.0, float(average_precision_score(positive, probability))) * count, count, level)
+    false_rate, true_rate, cutoff = roc_curve(positive, probability)
+    roc = {"false_positive_rate": false_rate, "true_positive_rate": true_rate, "threshold": cutoff}
+    precision, recall, cutoff = precision_recall_curve(positive, probability, drop_intermediate=True)
+    curve = {"recall": recall, "precision": precision, "threshold": np.append(cutoff, np.inf)}
+    return {
+        "positive": name,
+        "auc": area.to_json(),
+        "average_precision": average.to_json(),
+        "roc": _points(roc),
+        "precision_recall": _points(curve),
+    }
+
+
+def _points(curve: Mapping[str, np.ndarray]) -> dict[str, list[float | None]]:
+    """A thinned curve as lists; an infinite threshold (nothing is called positive) is null."""
+    kept = thin(len(next(iter(curve.values()))))
+    return {
+        name: [float(x) if math.isfinite(x) else None for x in np.asarray(values)[kept]]
+        for name, values in curve.items()
+    }

@@ -1,0 +1,428 @@
+"""The model as one object: a network together with all that is needed to use it and to believe it.
+
+    network      an ordinary torch module
+    classes      the ordered names of its outputs
+    preprocess   how an image becomes its input
+    card         how it was trained and how well it does
+
+`fit`, `evaluate`, `predict`, `save` and `load` start here. Runs, reports and the command line are floors above.
+"""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import convlens
+from convlens import artefact
+from convlens.config import Config, by_leaf
+from convlens.data.batch import Batches
+from convlens.data.classes import Classes
+from convlens.data.prepare import Prepared, Wanted, choose_input, make_preprocess, open_all, prepare
+from convlens.data.preprocess import Preprocess
+from convlens.data.sources import Source, open_source
+from convlens.data.store import build_store
+from convlens.errors import ArtefactError, BadImage, ConfigError, DataError
+from convlens.metrics.calibration import abstain_threshold, choose_threshold, fit_temperature, softmax
+from convlens.metrics.classification import classification_report
+from convlens.models import catalog
+from convlens.models.walk import walk
+from convlens.training.callbacks import Callback
+from convlens.training.engine import run_network
+from convlens.training.hardware import Hardware, tune_allocator
+from convlens.training.history import History
+from convlens.training.plan import make_engine, make_plan
+
+CHUNK = 64
+GOLDEN_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one image.
+
+    Attributes:
+        label: the class, or None when the model is unsure or the image cannot be read.
+        top: classes with their probabilities, the most probable first.
+        unsure: the probability is under the level at which the model was told to abstain.
+        error: why there is no answer.
+    """
+
+    name: str
+    label: str | None = None
+    probability: float | None = None
+    top: tuple[tuple[str, float], ...] = ()
+    unsure: bool = False
+    error: str | None = None
+
+
+@dataclass
+class Model:
+    """A network and what belongs to it.
+
+    Example:
+        model = Model(MyNetwork(), classes=["cat", "dog"])
+        model.fit("photos/", epochs=10)
+        model.predict("a.jpg").label
+
+    Attributes:
+        architecture: catalog name and arguments to build the network from again; None for a user's own module.
+        card: whatever else travels with the file: metrics, data, calibration, versions.
+    """
+
+    network: nn.Module
+    task: str = "classify"
+    classes: Classes | Sequence[str] | None = None
+    preprocess: Preprocess | None = None
+    architecture: dict[str, Any] | None = None
+    card: dict[str, Any] = field(default_factory=dict)
+    history: History = field(default_factory=History, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.task != "classify":
+            raise ConfigError(f"task must be 'classify'; got '{self.task}'.")
+        if self.classes is not None and not isinstance(self.classes, Classes):
+            self.classes = Classes(tuple(str(name) for name in self.classes))
+
+    # training ---------------------------------------------------------------------------------------------------
+
+    def fit(self, data: Any, *, callbacks: Sequence[Callback] = (), **options: Any) -> History:
+        """Train on a source of labelled images.
+
+        Args:
+            data: whatever `convlens.train` accepts: a folder, a table, idx files, a built-in name, (images, labels).
+            callbacks: called at each stage; see `convlens.training.callbacks`.
+            options: any option of the config by its last name, such as `epochs=10` or `batch_size=64`.
+
+        Raises:
+            ConvlensError: the data, an option or the network's shape does not fit.
+        """
+        config = Config.build(by_leaf(options), origin="fit")
+        source = open_all(config, data)
+        size = Wanted() if self.preprocess is None else Wanted(size_px=self.preprocess.size_px[0])
+        config = choose_input(config, source, size)
+        learned = self.preprocess is None and config.data.normalise in ("auto", "data")
+        prepared = prepare(
+            config,
+            source,
+            self.preprocess or make_preprocess(config, Wanted()),
+            classes=self.classes if isinstance(self.classes, Classes) else None,
+            learn_normalisation=learned,
+        )
+        self.adopt(prepared)
+        config, hardware = make_plan(self.network, config, prepared, from_scratch=True)
+        engine = make_engine(self.network, config, prepared, hardware, callbacks=callbacks, save_model=self.save)
+        self.history = engine.fit()
+        return self.history
+
+    def adopt(self, prepared: Prepared) -> None:
+        """Take the classes and the preprocessing of the data, and check that the network fits them.
+
+        Raises:
+            ShapeError: the network cannot take such images or has another number of outputs.
+        """
+        self.classes, self.preprocess = prepared.classes, prepared.preprocess
+        shape = (self.preprocess.policy.channels, *self.preprocess.size_px)
+        rows = walk(self.network, (1, *shape))
+        if rows and rows[-1].output_shape[1:] != (len(self.classes),):
+            raise ConfigError(
+                f"The network must end in {len(self.classes)} outputs, one for each class "
+                f"({', '.join(self.classes.names[:5])}, ...); for an input of {shape} it gives "
+                f"{rows[-1].output_shape[1:]}."
+            )
+
+    # use --------------------------------------------------------------------------------------------------------
+
+    def logits(self, images: np.ndarray, batch_size: int = CHUNK) -> np.ndarray:
+        """Raw outputs for stored images.
+
+        Shapes:
+            images (N, store H, store W, C) uint8 -> (N, K) float32.
+        """
+        preprocess, classes = self._ready()
+        tune_allocator()
+        zeros = np.zeros(len(images), dtype=np.int64)
+        batches = Batches(images, zeros, np.arange(len(images)), batch_size=batch_size, seed=0, shuffle=False)
+        device = str(next(self.network.parameters()).device)
+        hardware = Hardware(device=device, layout="channels_last")
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        found = [outputs.cpu().numpy() for outputs, _ in run_network(self.network, batches, preprocess, hardware)]
+        return np.concatenate(found) if found else np.zeros((0, len(classes)), np.float32)
+
+    @property
+    def threshold(self) -> float | None:
+        """Two classes: the probability from which the second is answered; None where the larger one wins."""
+        return (self.card.get("threshold") or {}).get("value")
+
+    @property
+    def abstain_below(self) -> float | None:
+        """The probability under which the model says it is unsure; None where it always answers."""
+        return (self.card.get("abstain") or {}).get("confidence")
+
+    def calibrate(self, logits: np.ndarray, targets: np.ndarray, *, promise: float | None, level: float) -> None:
+        """Fit temperature, threshold and abstain rule on validation outputs, and keep them in the card.
+
+        Shapes:
+            logits (N, K), targets (N,)
+        """
+        temperature = fit_temperature(logits, targets)
+        self.card["calibration"] = {"temperature": temperature, "n": len(targets)}
+        probabilities = self.probabilities(logits)
+        if logits.shape[1] == 2 and len(np.unique(targets)) == 2:
+            self.card["threshold"] = choose_threshold(probabilities[:, 1], targets).to_json()
+        if promise is not None:
+            rule = abstain_threshold(probabilities, targets, promise, threshold=self.threshold, level=level)
+            if rule is None:
+                raise DataError(
+                    f"No confidence keeps the promise evaluate.abstain={promise}: with {len(targets)} validation "
+                    f"images the answers that are surest are not right often enough. Lower it, or hold out more images."
+                )
+            self.card["abstain"] = rule.to_json()
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Calibrated probabilities (N, K) from logits (N, K)."""
+        return softmax(logits, float(self.card.get("calibration", {}).get("temperature", 1.0)))
+
+    def predict(self, images: Any, *, top: int = 3) -> Prediction | list[Prediction]:
+        """Name what is in one image, or in many.
+
+        Args:
+            images: a path, bytes, an array (H, W) or (H, W, C), a Pillow image; or a list of these; or a folder.
+            top: how many classes to list.
+
+        Returns:
+            One prediction for one image; for a list or a folder, one for each in the same order, unreadable ones
+            with `error` set.
+
+        Raises:
+            BadImage: a single image cannot be read.
+        """
+        if isinstance(images, str | Path) and Path(images).is_dir():
+            source = open_source(images, Config().data, labelled=False)
+            images = [source.image(record) for record in source.records]
+        if isinstance(images, list | tuple):
+            return list(self.predict_each(images, top=top))
+        preprocess, _ = self._ready()
+        pixels = preprocess.pixels(preprocess.decode(images))
+        return self._answers([_name_of(images, 0)], pixels[None], top)[0]
+
+    def predict_each(self, images: Iterable[Any], *, top: int = 3) -> Iterable[Prediction]:
+        """Predict many images in a stream: as many answers as images, in their order, in bounded memory."""
+        preprocess, _ = self._ready()
+
+        def read(item: tuple[int, Any]) -> tuple[str, np.ndarray | BadImage]:
+            name = _name_of(item[1], item[0])
+            try:
+                return name, preprocess.pixels(preprocess.decode(item[1], name))
+            except BadImage as error:
+                return name, error
+
+        with ThreadPoolExecutor(2) as pool:
+            chunk: list[tuple[int, Any]] = []
+            for number, image in enumerate(images):
+                chunk.append((number, image))
+                if len(chunk) == CHUNK:
+                    yield from self._chunk(list(pool.map(read, chunk)), top)
+                    chunk = []
+            yield from self._chunk(list(pool.map(read, chunk)), top)
+
+    def _chunk(self, read: list[tuple[str, np.ndarray | BadImage]], top: int) -> list[Prediction]:
+        good = [(name, pixels) for name, pixels in read if isinstance(pixels, np.ndarray)]
+        answers = iter(self._answers([n for n, _ in good], np.stack([p for _, p in good]), top) if good else [])
+        return [
+            Prediction(name, error=pixels.reason) if isinstance(pixels, BadImage) else next(answers)
+            for name, pixels in read
+        ]
+
+    def _answers(self, names: list[str], images: np.ndarray, top: int) -> list[Prediction]:
+        _, classes = self._ready()
+        probabilities = self.probabilities(self.logits(images))
+        floor = self.abstain_below or 0.0
+        answers = []
+        for name, row in zip(names, probabilities, strict=True):
+            order = np.argsort(-row, kind="stable")
+            chosen = int(order[0]) if self.threshold is None else int(row[1] >= self.threshold)
+            unsure = float(row.max()) < floor
+            listed = tuple((classes.names[i], float(row[i])) for i in order[:top])
+            label = None if unsure else classes.names[chosen]
+            answers.append(Prediction(name, label, float(row[chosen]), listed, unsure))
+        return answers
+
+    def evaluate(self, data: Any, *, split: str | None = None, level: float = 0.95, **options: Any) -> dict[str, Any]:
+        """Score the model on labelled images it has not been trained on.
+
+        Args:
+            data: a source; its class names must be among the model's.
+            split: only the records the source itself puts in `train`, `valid` or `test`.
+
+        Returns:
+            The report of `convlens.metrics.classification`, with `unreadable`, the files that could not be scored.
+
+        Raises:
+            ClassMismatch: a label is not one of the model's classes.
+        """
+        preprocess, classes = self._ready()
+        config = Config.build(by_leaf(options), origin="evaluate")
+        source = data if isinstance(data, Source) else open_source(data, config.data)
+        if split:
+            kept = tuple(record for record in source.records if record.split == split)
+            if not kept:
+                raise DataError(f"{source.name} has no {split} part.")
+            source = replace(source, records=kept)
+        classes.indices([str(r.label) for r in source.records if r.label is not None], where=source.name)
+        folder = Path(config.run.directory) / ".store"
+        store = build_store(source, preprocess, directory=folder, memory_mb=config.data.memory_mb, threads=2)
+        targets = np.array(classes.indices([str(r.label) for r in store.records], source.name), dtype=np.int64)
+        if not len(targets):
+            raise DataError(f"{source.name} has no labelled image that can be read.")
+        report = self.report(self.logits(store.images), targets, level=level)
+        report["unreadable"] = [{"id": f.id, "reason": f.reason} for f in store.facts if not f.ok]
+        return report
+
+    def report(self, logits: np.ndarray, targets: np.ndarray, *, level: float = 0.95, seed: int = 0) -> dict[str, Any]:
+        """The metrics of some outputs under this model's calibration, threshold and abstain rule."""
+        _, classes = self._ready()
+        return classification_report(
+            self.probabilities(logits),
+            targets,
+            classes.names,
+            threshold=self.threshold,
+            abstain=self.abstain_below,
+            train_counts=self.card.get("data", {}).get("train_counts"),
+            level=level,
+            seed=seed,
+        )
+
+    # the file ---------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> Path:
+        """Write the model as one `.safetensors` file.
+
+        Raises:
+            ConfigError: the name does not end in `.safetensors`.
+            OSError: it could not be written; an older file of that name is untouched.
+        """
+        path = Path(path)
+        if path.suffix != ".safetensors":
+            raise ConfigError(f"A model file ends in .safetensors; got '{path.name}'.")
+        preprocess, classes = self._ready()
+        card = {
+            **self.card,
+            "task": self.task,
+            "network": self.architecture or {"name": "custom", "class": type(self.network).__name__},
+            "classes": list(classes.names),
+            "preprocess": preprocess.to_json(),
+            "versions": versions(),
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "golden": self._golden(),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        artefact.write(path, self.network.state_dict(), card)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path, network: nn.Module | None = None) -> Model:
+        """Read a model file.
+
+        Args:
+            network: needed only for a model made from a user's own module.
+
+        Raises:
+            ArtefactError: the file is damaged, foreign or newer, or does not fit its own card.
+        """
+        tensors, card = artefact.read(path)
+        missing = [name for name in ("task", "network", "classes", "preprocess", "golden") if name not in card]
+        if missing:
+            raise ArtefactError(f"{path} is incomplete: its card lacks {', '.join(missing)}. Use another copy.")
+        architecture = card["network"]
+        try:
+            classes = Classes(tuple(card["classes"]))
+            preprocess = Preprocess.from_json(card["preprocess"])
+            if network is None:
+                network = _build(architecture, str(path), tensors)
+            network.load_state_dict(tensors)
+        except (KeyError, TypeError, AttributeError, DataError, RuntimeError) as error:
+            raise ArtefactError(f"{path} is damaged: its card cannot be understood ({error!r}).") from None
+        network.requires_grad_(True).eval()
+        own = None if architecture["name"] == "custom" else architecture
+        model = cls(network, card["task"], classes, preprocess, own, card)
+        model._check_golden(str(path), card["golden"])
+        return model
+
+    def _golden(self) -> list[float]:
+        preprocess, _ = self._ready()
+        return [round(float(v), 6) for v in self.logits(golden_image(preprocess)[None])[0]]
+
+    def _check_golden(self, path: str, golden: list[float]) -> None:
+        found = self._golden()
+        scale = max(1.0, max(abs(v) for v in golden))
+        if (
+            len(found) != len(golden)
+            or max(abs(a - b) for a, b in zip(found, golden, strict=True)) > GOLDEN_TOLERANCE * scale
+        ):
+            raise ArtefactError(
+                f"{path}: the network does not answer the built-in test image as it did when it was saved "
+                f"(expected {golden[:3]}..., got {found[:3]}...). The network or the preprocessing has changed."
+            )
+
+    def _ready(self) -> tuple[Preprocess, Classes]:
+        if self.preprocess is None or not isinstance(self.classes, Classes):
+            raise ConfigError(
+                "This model has not been trained: it has no classes and no preprocessing. Call fit first."
+            )
+        return self.preprocess, self.classes
+
+
+def golden_image(preprocess: Preprocess) -> np.ndarray:
+    """A fixed pattern of the stored size, (H, W, C) uint8, that depends on no random generator."""
+    height, width = preprocess.store_px
+    y, x, c = np.meshgrid(np.arange(height), np.arange(width), np.arange(preprocess.policy.channels), indexing="ij")
+    return ((37 * y + 101 * x + 59 * c + (y * x) % 83) % 256).astype(np.uint8)
+
+
+def versions() -> dict[str, str]:
+    """What the result depends on."""
+    return {
+        "convlens": convlens.__version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _build(architecture: dict[str, Any], path: str, tensors: dict[str, Tensor]) -> nn.Module:
+    name = architecture["name"]
+    if name == "custom":
+        raise ArtefactError(
+            f"{path} holds the weights of your own module {architecture.get('class')}, which is code and is not in "
+            f"the file. Load it with Model.load(path, network={architecture.get('class')}())."
+        )
+    arguments = {key: architecture[key] for key in ("in_channels", "outputs", "size_px")}
+    arguments["size_px"] = tuple(arguments["size_px"])
+    options = architecture.get("options", {})
+    try:
+        with torch.device("meta"):  # counted before anything is allocated
+            shapes = {n: t.shape for n, t in catalog.build(name, **arguments, **options).state_dict().items()}
+        found = {n: t.shape for n, t in tensors.items()}
+        if shapes != found:
+            wrong = sorted(n for n in shapes.keys() | found.keys() if shapes.get(n) != found.get(n))
+            raise ArtefactError(
+                f"{path}: its tensors do not fit the network '{name}': {', '.join(wrong[:3])} ({len(wrong)} in all). "
+                f"Expected {shapes.get(wrong[0])}, found {found.get(wrong[0])}."
+            )
+        return catalog.build(name, **arguments, **options)
+    except ConfigError as error:
+        raise ArtefactError(f"{path}: {error}") from None
+
+
+def _name_of(image: Any, number: int) -> str:
+    return str(image) if isinstance(image, str | Path) else f"image {number + 1}"

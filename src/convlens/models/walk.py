@@ -1,0 +1,153 @@
+"""What every layer of a network gives, found by one forward pass of zeros; and where it breaks, if it does.
+
+Works for any torch module, whoever wrote it. The network itself is not touched: the pass runs on a copy, in evaluation
+mode, without gradients and without moving the random generators.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convlens.errors import ShapeError
+from convlens.shapes import effective_kernel, pair
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer, in the order of execution.
+
+    Attributes:
+        name: the layer's path within the network; `network` for the last row, which is the network as a whole.
+        kind: its class.
+        output_shape: with the batch first; empty where the output is no tensor.
+        parameters: its own, counted the first time the layer is used; the column adds up to the whole network.
+    """
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    parameters: int
+
+
+def walk(network: nn.Module, input_shape: Sequence[int]) -> list[LayerRow]:
+    """List the layers of a network with their shapes for one input, or say which of them does not fit.
+
+    Args:
+        network: stays as it is.
+        input_shape: (N, C, H, W).
+
+    Example:
+        >>> for row in walk(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten()), (1, 1, 4, 4)):
+        ...     print(row.name, row.kind, row.output_shape, row.parameters)
+        0 Conv2d (1, 2, 2, 2) 20
+        1 Flatten (1, 8) 0
+        network Sequential (1, 8) 0
+
+    Raises:
+        ShapeError: a layer does not fit what reaches it; names the layer, what it received and the repair.
+    """
+    trial = copy.deepcopy(network).eval()
+    names = {id(module): name for name, module in trial.named_modules()}
+    rows: list[LayerRow] = []
+    counted: set[int] = set()
+    inside: list[tuple[nn.Module, tuple[int, ...]]] = []
+
+    def own(module: nn.Module) -> int:
+        fresh = {id(p): p for p in module.parameters(recurse=False) if id(p) not in counted}
+        counted.update(fresh)
+        return sum(parameter.numel() for parameter in fresh.values())
+
+    def enter(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        inside.append((module, _shape(inputs)))
+
+    def leave(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        while inside.pop()[0] is not module:
+            pass  # left behind by a layer that failed and was caught
+        is_layer = next(module.children(), None) is None or next(module.parameters(recurse=False), None) is not None
+        if is_layer and module is not trial and not isinstance(module, nn.Identity):
+            rows.append(LayerRow(names[id(module)], type(module).__name__, _shape(output), own(module)))
+
+    for module in trial.modules():
+        module.register_forward_pre_hook(enter)
+        module.register_forward_hook(leave)
+    x = _zeros(trial, input_shape)
+    try:
+        with torch.no_grad(), _random_untouched(x):
+            output = trial(x)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, IndexError) as error:
+        module, received = inside[-1] if inside else (trial, tuple(input_shape))
+        name, given = names[id(module)] or "network", " x ".join(str(n) for n in received) or "no tensor"
+        repair = _repair(module, received, error)
+        raise ShapeError(f"{name} ({type(module).__name__}) receives {given}. {repair}") from None
+    unused = sum(own(module) for module in trial.modules() if module is not trial)
+    return [*rows, LayerRow("network", type(network).__name__, _shape(output), own(trial) + unused)]
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    """Shape of the first tensor in whatever a module takes or gives."""
+    if isinstance(value, Tensor):
+        return tuple(value.shape)
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return next((shape for item in value if (shape := _shape(item))), ())
+    return ()
+
+
+def _zeros(network: nn.Module, shape: Sequence[int]) -> Tensor:
+    like = next((p for p in network.parameters() if p.is_floating_point()), torch.empty(0))
+    return torch.zeros(tuple(shape), device=like.device, dtype=like.dtype)
+
+
+@contextmanager
+def _random_untouched(x: Tensor) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
+        yield
+
+
+def _repair(module: nn.Module, received: tuple[int, ...], error: Exception) -> str:
+    """What a layer expected, by the formula of its kind, and what to change."""
+    if isinstance(error, ShapeError):
+        return str(error)
+    known = _misfit(module, received)
+    return known or f"torch says: {' '.join(str(error).split())[:300]}. Change this layer, or data.size_px."
+
+
+def _misfit(module: nn.Module, received: tuple[int, ...]) -> str | None:
+    image = len(received) == 4
+    if isinstance(module, nn.Linear) and received and received[-1] != module.in_features:
+        flat = " Flatten the map before it." if image else ""
+        return f"It expects {module.in_features} values; set in_features={received[-1]}, or another data.size_px.{flat}"
+    if isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.MaxPool2d | nn.AvgPool2d) and len(received) not in (3, 4):
+        return "It expects a map (N, C, H, W). Move it before the flatten."
+    if isinstance(module, nn.Conv2d) and image and received[1] != module.in_channels:
+        return (
+            f"It expects {module.in_channels} channels; set in_channels={received[1]}, or data.channels for the first."
+        )
+    if isinstance(module, nn.BatchNorm2d) and image and received[1] != module.num_features:
+        return f"It expects {module.num_features} channels; set num_features={received[1]}."
+    if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) and image:
+        return _too_small(module, received[2:])
+    return None
+
+
+def _too_small(module: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d, size: tuple[int, ...]) -> str | None:
+    dilation = pair(getattr(module, "dilation", 1))
+    padding = pair(module.padding) if not isinstance(module.padding, str) else (0, 0)
+    for n, k, p, d in zip(size, pair(module.kernel_size), padding, dilation, strict=True):
+        reach = effective_kernel(k, d)
+        if n + 2 * p < reach:
+            return (
+                f"A window of {reach} does not fit into {n} + 2 x {p} = {n + 2 * p}. Use a larger data.size_px, "
+                f"a smaller window, or padding={-(-(reach - n) // 2)}."
+            )
+    return None

@@ -1,0 +1,230 @@
+"""Starting weights from a local `.safetensors` file, and the facts that came with them.
+
+Tensors are matched by name and shape; whatever is not taken over is listed. The facts (licence, and how images were
+prepared) are read from the file's own metadata and from a `.json` of the same name beside it. Knows no network.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convlens import artefact
+from convlens.errors import ArtefactError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known about a file of weights; None where it is not.
+
+    Attributes:
+        size_px: side of the images it was trained on.
+        store_px: side from which that was cut.
+        mean, std: per channel, for pixels from 0 to 1.
+        network: the network it was made for, in its maker's words.
+    """
+
+    licence: str | None = None
+    network: str | None = None
+    source: str | None = None
+    size_px: int | None = None
+    store_px: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of every tensor of a file and of a network.
+
+    Attributes:
+        matched: taken over.
+        missing: in the network only; left at its fresh values.
+        unexpected: in the file only; not used.
+        other_shape: in both, with (shape in the file, shape in the network); left fresh.
+    """
+
+    path: str
+    matched: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    other_shape: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    facts: Facts = field(default_factory=Facts)
+
+    def __str__(self) -> str:
+        total = len(self.matched) + len(self.missing) + len(self.other_shape)
+        shapes = [f"{name} ({_by(mine)}, file {_by(theirs)})" for name, (theirs, mine) in self.other_shape.items()]
+        parts = [f"{len(self.matched)} of {total} tensors from {Path(self.path).name}"]
+        parts += [f"left fresh: {_few([*shapes, *self.missing])}"] if shapes or self.missing else []
+        parts += [f"not used: {_few(list(self.unexpected))}"] if self.unexpected else []
+        parts += [f"made for {self.facts.network}"] if self.facts.network else []
+        return "; ".join(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """What the card of a trained model says about where it started."""
+        return {
+            "origin": Path(self.path).name,
+            "licence": self.facts.licence,
+            "matched": len(self.matched),
+            "fresh": [*self.other_shape, *self.missing],
+            "unused": list(self.unexpected),
+            "summary": str(self),
+            "facts": asdict(self.facts),
+        }
+
+
+def load_weights(network: nn.Module, path: str | Path) -> LoadReport:
+    """Copy weights from a file into a network, by name; a tensor of another shape, such as the head, stays fresh.
+
+    Raises:
+        ArtefactError: the file cannot be read, holds a value that is not finite, or has nothing for this network.
+    """
+    import torch
+
+    theirs, mine = _tensors(Path(path)), network.state_dict()
+    # how many batches a normalisation has seen is a counter, and many files lack it
+    wanted = {name for name in mine if name in theirs or not name.endswith("num_batches_tracked")}
+    fits = [name for name in mine if name in theirs and theirs[name].shape == mine[name].shape]
+    taken = tuple(name for name in fits if not name.endswith("num_batches_tracked"))
+    if not taken:
+        raise ArtefactError(
+            f"{path} has nothing for this network: no tensor has the same name and shape. It holds "
+            f"{_few(sorted(theirs))}; the network needs {_few(sorted(wanted))}. Check network.name and its options."
+        )
+    for name in taken:
+        if theirs[name].is_floating_point() and not bool(torch.isfinite(theirs[name]).all()):
+            raise ArtefactError(f"{path} is damaged: '{name}' holds a value that is not finite. Use another copy.")
+    with torch.no_grad():
+        for name in fits:
+            mine[name].copy_(theirs[name])
+    other = {
+        name: (tuple(theirs[name].shape), tuple(mine[name].shape))
+        for name in mine
+        if name in theirs and theirs[name].shape != mine[name].shape
+    }
+    missing = tuple(name for name in mine if name in wanted and name not in theirs)
+    unexpected = tuple(name for name in theirs if name not in mine)
+    return LoadReport(str(path), tuple(fits), missing, unexpected, other, read_facts(path))
+
+
+def read_facts(path: str | Path) -> Facts:
+    """What the metadata of a file of weights and the `.json` beside it say; the latter wins.
+
+    A model file of convlens says it in its card. Elsewhere the keys `licence`, `arch`, `source`, `size_px`, `store_px`,
+    `mean` and `std` are read, and `input`, a line such as "mean .5 std .5, 224 crop of 256".
+
+    Raises:
+        ArtefactError: the file cannot be read, or its `.json` is not JSON.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        metadata: dict[str, Any] = dict(file.metadata() or {})
+    if artefact.ENTRY in metadata:
+        return _facts_of_card(artefact.read(path)[1])
+    beside = path.with_suffix(".json")
+    if beside.is_file():
+        try:
+            found = json.loads(beside.read_text(encoding="utf-8-sig"))
+        except ValueError as error:
+            raise ArtefactError(f"{beside}, the facts about {path.name}, is not JSON: {error}.") from None
+        metadata |= found if isinstance(found, dict) else {}
+    said = {**parse_input(str(metadata.get("input", ""))), **metadata}
+    try:
+        return Facts(
+            licence=_text(said.get("licence", said.get("license"))),
+            network=_text(said.get("arch")),
+            source=_text(said.get("source")),
+            size_px=_whole(said.get("size_px")),
+            store_px=_whole(said.get("store_px")),
+            mean=_numbers(said.get("mean")),
+            std=_numbers(said.get("std")),
+        )
+    except (TypeError, ValueError) as error:
+        raise ArtefactError(f"{beside}, the facts about {path.name}, cannot be understood: {error}.") from None
+
+
+def parse_input(text: str) -> dict[str, Any]:
+    """Read the usual ways of writing down how images were prepared.
+
+    Example:
+        >>> parse_input("RGB/255, mean .5 std .5, 224 crop of 256")
+        {'mean': (0.5, 0.5, 0.5), 'std': (0.5, 0.5, 0.5), 'size_px': 224, 'store_px': 256}
+        >>> parse_input("RGB/255 ImageNet mean/std, 32x32")
+        {'mean': (0.485, 0.456, 0.406), 'std': (0.229, 0.224, 0.225), 'size_px': 32}
+    """
+    found: dict[str, Any] = {}
+    if re.search(r"imagenet mean\s*/\s*std", text, re.IGNORECASE):
+        found |= {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    elif numbers := re.search(r"mean\s*=?\s*(\d*\.\d+),?\s+std\s*=?\s*(\d*\.\d+)", text, re.IGNORECASE):
+        channels = 3 if "rgb" in text.lower() else 1
+        found |= {"mean": (float(numbers[1]),) * channels, "std": (float(numbers[2]),) * channels}
+    if crop := re.search(r"(\d+)\s*crop of\s*(\d+)", text, re.IGNORECASE):
+        found |= {"size_px": int(crop[1]), "store_px": int(crop[2])}
+    elif square := re.search(r"\b(\d+)\s*x\s*\1\b", text):
+        found["size_px"] = int(square[1])
+    return found
+
+
+def _facts_of_card(card: Mapping[str, Any]) -> Facts:
+    prepared, network = card.get("preprocess", {}), card.get("network", {})
+    weights = card.get("weights", {})
+    return Facts(
+        licence=weights.get("licence"),
+        network=network.get("name"),
+        source=weights.get("origin"),
+        size_px=prepared["size_px"][0] if prepared.get("size_px") else None,
+        store_px=prepared["store_px"][0] if prepared.get("store_px") else None,
+        mean=tuple(prepared["mean"]) if prepared.get("mean") else None,
+        std=tuple(prepared["std"]) if prepared.get("std") else None,
+    )
+
+
+def _opened(path: Path) -> Any:
+    from safetensors import SafetensorError, safe_open
+
+    if path.suffix != ".safetensors":
+        raise ArtefactError(
+            f"Weights are read from a .safetensors file; got '{path.name}'. Pickled files (.pt, .pth, .bin) can run "
+            "code and are never opened."
+        )
+    if not path.is_file():
+        raise ArtefactError(f"There is no file of weights {path}.")
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise ArtefactError(f"{path} is not a .safetensors file, or is damaged: {error}.") from None
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+
+
+def _few(names: list[str], most: int = 4) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(str(n) for n in shape)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _numbers(values: Any) -> tuple[float, ...] | None:
+    return None if values is None else tuple(float(value) for value in values)

@@ -1,0 +1,90 @@
+"""The building blocks of networks: a few layers that always come together, under one name.
+
+A block is a plain `nn.Sequential` whose parts have names, so that `print(network)` reads like the paper's figure and
+every part can be looked into. Blocks know nothing of image sizes, classes or training.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from torch import nn
+
+from convlens.errors import ConfigError, ShapeError, did_you_mean
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "prelu": nn.PReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "hardswish": nn.Hardswish,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+}
+
+
+def activation(name: str) -> nn.Module:
+    """The non-linearity of a name.
+
+    Example:
+        >>> activation("leaky_relu")
+        LeakyReLU(negative_slope=0.01)
+
+    Raises:
+        ConfigError: there is none of that name, or it is the softmax, which is part of the loss.
+    """
+    if name in ("softmax", "log_softmax"):
+        raise ConfigError(f"Leave '{name}' out: networks end in logits, and the loss applies the softmax itself.")
+    if name not in ACTIVATIONS:
+        raise ConfigError(f"There is no activation '{name}'. {did_you_mean(name, ACTIVATIONS)}")
+    return ACTIVATIONS[name]()
+
+
+def conv_norm_act(
+    in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1, *, pool: bool = False
+) -> nn.Sequential:
+    """A convolution, a 2x2 maximum where asked, batch normalisation, ReLU.
+
+    The convolution has no bias, since the normalisation would subtract it again. The maximum comes before the two that
+    work on single values, and so leaves them a quarter of the work.
+
+    Shapes:
+        (N, in, H, W) -> (N, out, ceil(H / stride), ceil(W / stride)), with `pool` half of that, rounded down.
+
+    Example:
+        >>> list(dict(conv_norm_act(3, 8, pool=True).named_children()))
+        ['conv', 'pool', 'norm', 'act']
+
+    Raises:
+        ShapeError: the kernel is even, and cannot be padded alike on both sides.
+
+    Source: Ioffe and Szegedy 2015, "Batch Normalization", arXiv 1502.03167.
+    """
+    if kernel_size % 2 == 0:
+        raise ShapeError(f"kernel_size must be odd, to keep the size of the image; got {kernel_size}.")
+    parts = OrderedDict[str, nn.Module]()
+    parts["conv"] = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
+    if pool:
+        parts["pool"] = nn.MaxPool2d(2)
+    parts["norm"] = nn.BatchNorm2d(out_channels)
+    parts["act"] = nn.ReLU(inplace=True)
+    return nn.Sequential(parts)
+
+
+def dense_act(inputs: int, units: int, *, act: str = "relu", dropout: float = 0.0) -> nn.Sequential:
+    """A dense layer, a non-linearity, and dropout where asked.
+
+    Shapes:
+        (N, inputs) -> (N, units)
+
+    Example:
+        >>> list(dict(dense_act(4, 2, dropout=0.5).named_children()))
+        ['dense', 'act', 'drop']
+    """
+    parts = OrderedDict[str, nn.Module](dense=nn.Linear(inputs, units), act=activation(act))
+    if dropout:
+        parts["drop"] = nn.Dropout(dropout)
+    return nn.Sequential(parts)

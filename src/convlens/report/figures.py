@@ -1,0 +1,451 @@
+"""Figures of a run as inline SVG: they take the page's colours and font, light or dark, and their text stays text.
+
+The only file that knows matplotlib. A figure is drawn once, in stand-in colours that become CSS variables of the page;
+the same numbers give the same bytes. Every function returns "" where there is nothing to draw. No figure holds a name
+of the user's: names belong to the page, which escapes them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import io
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from convlens.data.image import encode_png
+from convlens.errors import ShapeError
+
+# What each stand-in colour means to the page's style sheet.
+INK, MUTED, LINE, ACCENT, PAPER = "#01a001", "#01a002", "#01a003", "#01a004", "#01a005"
+VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", ACCENT: "accent", PAPER: "card"}
+
+# One unit is one CSS pixel at natural size. A card is 296 to 460 px wide, so that letters stay between 11 and 17 px.
+WIDTH, HEIGHT, TYPE = 350, 250, 13
+LEFT, TOP, BOTTOM = 44, 30, 42
+STYLE = {
+    "svg.fonttype": "none",
+    "font.family": ["DejaVu Sans"],
+    "font.size": TYPE,
+    "figure.dpi": 72,
+    "savefig.facecolor": "none",
+    "axes.facecolor": "none",
+    "axes.edgecolor": LINE,
+    "axes.linewidth": 1,
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": TYPE,
+    "axes.labelpad": 5,
+    "axes.titlelocation": "left",
+    "axes.titlesize": TYPE,
+    "axes.titlecolor": MUTED,
+    "axes.titlepad": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 1,
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "xtick.labelsize": TYPE,
+    "ytick.labelsize": TYPE,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "ytick.minor.size": 0,
+    "xtick.major.pad": 7,
+    "ytick.major.pad": 7,
+    "lines.linewidth": 2,
+    "lines.solid_capstyle": "round",
+    "lines.solid_joinstyle": "round",
+}
+SHEET_GREY = 40
+GUIDE = {"color": MUTED, "linewidth": 1, "dashes": (3, 4)}
+POINT = {"marker": "o", "markersize": 7.5, "color": ACCENT, "markeredgecolor": PAPER, "markeredgewidth": 1.2}
+
+
+def learning_curve(
+    rows: Sequence[Mapping[str, Any]], name: str, best_epoch: int | None, unit: str = "", *, percent: bool = False
+) -> str:
+    """One figure of the history, training in grey and validation in the accent, the best epoch marked.
+
+    Args:
+        rows: history rows with `epoch`, `train_<name>` and perhaps `val_<name>`; a missing value leaves a gap.
+        name: `loss`, `accuracy`, ...
+        best_epoch: the epoch whose weights were kept.
+        unit: words over the axis.
+        percent: show 0..1 as percent.
+    """
+    scale = 100 if percent else 1
+    columns = {"train": column(rows, f"train_{name}") * scale, "validation": column(rows, f"val_{name}") * scale}
+    columns = {key: values for key, values in columns.items() if np.isfinite(values).any()}
+    if not columns:
+        return ""
+    epochs = column(rows, "epoch")
+    with _canvas(f"curve-{name}", right=78) as canvas:
+        axes = canvas.axes("", "epoch")
+        for key, values in columns.items():
+            _line(axes, epochs, values, ACCENT if key == "validation" else MUTED)
+        _epoch_axis(axes, epochs)
+        finite = np.concatenate([values[np.isfinite(values)] for values in columns.values()])
+        logarithmic = not percent and finite.min() > 0 and finite.max() > 20 * np.median(finite)
+        axes.set_title(f"{unit}, logarithmic" if logarithmic else unit, x=canvas.margin)
+        if logarithmic:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(lambda value, _: short(value))
+        else:
+            room = max(0.08 * float(np.ptp(finite)), 0.5 if percent else 1e-3)
+            axes.set_ylim(max(0.0, finite.min() - room), min(100.0, finite.max() + room) if percent else None)
+            _few_ticks(axes)
+        best = columns.get("validation", columns.get("train"))
+        if best_epoch is not None and best is not None and best_epoch in epochs:
+            at = int(np.flatnonzero(epochs == best_epoch)[0])
+            axes.axvline(best_epoch, **GUIDE)
+            if np.isfinite(best[at]):
+                axes.plot(best_epoch, best[at], clip_on=False, zorder=5, **POINT)
+        _name_ends(axes, [(key, epochs, values, ACCENT if key == "validation" else MUTED) for key, values in columns.items()])
+        ends = ", ".join(f"{key} {short(last(v))}" for key, v in columns.items())
+        return canvas.svg(f"{name}{' in percent' if percent else ''} over {len(epochs)} epochs. At the end: {ends}.")
+
+
+def thin_panels(rows: Sequence[Mapping[str, Any]], panels: Mapping[str, str]) -> str:
+    """A stack of small panels over the epochs, one for each history column that has values.
+
+    Args:
+        rows: history rows.
+        panels: history column -> the words over its panel.
+    """
+    shown = {name: words for name, words in panels.items() if np.isfinite(column(rows, name)).any()}
+    if not shown:
+        return ""
+    epochs = column(rows, "epoch")
+    with _canvas("panels", right=78) as canvas:
+        stack = canvas.stack(len(shown), gap=38)
+        for axes, (name, words) in zip(stack, shown.items(), strict=True):
+            values = column(rows, name)
+            _line(axes, epochs, values, INK, 1.6)
+            axes.set_title(words, x=canvas.margin)
+            top = float(np.nanmax(values))
+            axes.set_ylim(0, top * 1.05 if top > 0 else 1)
+            axes.set_yticks([0, top], ["0", short(top, 2)])
+            _epoch_axis(axes, epochs)
+            _name_ends(axes, [(short(last(values)), epochs, values, INK)])
+        for axes in stack[:-1]:
+            axes.tick_params(labelbottom=False)
+        stack[-1].set_xlabel("epoch")
+        return canvas.svg(f"Over {len(epochs)} epochs: {', '.join(shown.values())}.")
+
+
+def reliability(bins: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]] = ()) -> str:
+    """Stated confidence against the share that was right, with intervals, over the number of images in each bin.
+
+    Args:
+        bins: `metrics.calibration.Bin` as JSON: `confidence`, `count`, and `accuracy` with its interval.
+        before: the same before calibration, drawn as open rings.
+    """
+    bins, before = ([one for one in some if one["count"]] for some in (bins, before))
+    if not bins:
+        return ""
+    with _canvas("reliability", height=330) as canvas:
+        upper, lower = canvas.stack(2, gap=12, shares=(5, 1))
+        upper.set_title("were right, %", x=canvas.margin)
+        upper.plot([0, 100], [0, 100], **GUIDE)
+        for one in before:
+            x, y = one["confidence"] * 100, one["accuracy"]["value"] * 100
+            upper.plot(x, y, "o", markersize=6.5, mfc="none", mec=MUTED, mew=1.3)
+        for one in bins:
+            x, right = one["confidence"] * 100, one["accuracy"]
+            upper.plot([x, x], [right["low"] * 100, right["high"] * 100], color=ACCENT, linewidth=1.6)
+            upper.plot(x, right["value"] * 100, **POINT)
+        upper.set_ylim(-1, 103)
+        upper.set_yticks(range(0, 101, 20))
+        counts = [one["count"] for one in bins]
+        lower.bar([one["confidence"] * 100 for one in bins], counts, width=4, color=ACCENT, alpha=0.5, linewidth=0)
+        lower.set_yticks([0, max(counts)], ["0", short(max(counts))])
+        for axes in (upper, lower):
+            axes.set_xlim(-1, 103)
+            axes.set_xticks(range(0, 101, 20))
+        upper.tick_params(labelbottom=False)
+        lower.set_xlabel("stated confidence, %")
+        told = (f"said {b['confidence']:.0%}: {b['accuracy']['value']:.0%} of {b['count']:,} right" for b in bins)
+        return canvas.svg(f"Reliability. {'; '.join(told)}.")
+
+
+def answered(coverage: Sequence[float], accuracy: Sequence[float], chosen: tuple[float, float] | None = None) -> str:
+    """Share right among the answered images, as the least certain are left unanswered.
+
+    Args:
+        coverage: shares answered, 0..1.
+        accuracy: share right among those.
+        chosen: (coverage, accuracy) of the rule kept in the model file.
+    """
+    if len(coverage) < 2:
+        return ""
+    order = np.argsort(np.asarray(coverage, float), kind="stable")
+    x, y = np.asarray(coverage, float)[order] * 100, np.asarray(accuracy, float)[order] * 100
+    with _canvas("answered", height=330) as canvas:
+        axes = canvas.axes("right among the answered, %", "answered, %")
+        axes.plot(x, y, color=ACCENT)
+        low = min(y[x >= 5].min(initial=100.0), y[-1])
+        room = max(0.06 * (100 - low), 0.25)
+        axes.set_ylim(max(0, low - room), 100 + room / 2)
+        axes.set_xlim(-1, 103)
+        axes.set_xticks(range(0, 101, 20))
+        _few_ticks(axes)
+        axes.plot(x[-1], y[-1], **{**POINT, "color": PAPER, "markeredgecolor": ACCENT, "markeredgewidth": 2})
+        if chosen:
+            axes.axvline(chosen[0] * 100, **GUIDE)
+            axes.plot(chosen[0] * 100, chosen[1] * 100, **POINT)
+        half = float(np.interp(50, x, y))
+        return canvas.svg(f"Answering every image, {y[-1]:.1f} % are right; answering the surer half, {half:.1f} %.")
+
+
+def roc(false_positive: Sequence[float], true_positive: Sequence[float], at: tuple[float, float] | None = None) -> str:
+    """True against false positive rate over all thresholds; `at` marks the one kept in the model file."""
+    if len(false_positive) < 2:
+        return ""
+    with _canvas("roc", height=330) as canvas:
+        axes = canvas.axes("true positive rate, %", "false positive rate, %")
+        axes.plot([0, 100], [0, 100], **GUIDE)
+        _rates(axes, false_positive, true_positive, at)
+        return canvas.svg(f"ROC curve.{_at(at, 'false positive rate', 'true positive rate')}")
+
+
+def precision_recall(
+    recall: Sequence[float], precision: Sequence[float], prevalence: float, at: tuple[float, float] | None = None
+) -> str:
+    """Precision against recall over all thresholds, above the precision of always answering positive."""
+    if len(recall) < 2:
+        return ""
+    with _canvas("precision-recall", height=330) as canvas:
+        axes = canvas.axes("precision, %", "recall, %")
+        axes.axhline(prevalence * 100, **GUIDE)
+        _rates(axes, recall, precision, at)
+        return canvas.svg(
+            f"Precision over recall; always answering positive has precision {prevalence:.0%}."
+            f"{_at(at, 'recall', 'precision')}"
+        )
+
+
+def balance(counts: Sequence[int]) -> str:
+    """Images per class, largest first, where there are too many classes to name."""
+    values = np.sort(np.asarray(counts, float))[::-1]
+    if len(values) < 2:
+        return ""
+    with _canvas("balance", height=220) as canvas:
+        axes = canvas.axes("images", f"{len(values)} classes, largest first")
+        axes.fill_between(np.arange(len(values) + 1), [*values, values[-1]], step="post", color=ACCENT, alpha=0.3, lw=0)
+        axes.step(np.arange(len(values) + 1), [*values, values[-1]], where="post", color=ACCENT, linewidth=1.6)
+        axes.set_xlim(0, len(values))
+        axes.set_ylim(0, values.max() * 1.06)
+        axes.set_xticks([0, len(values)], ["1", str(len(values))])
+        _few_ticks(axes)
+        return canvas.svg(
+            f"Training images per class, from {values.max():.0f} down to {values.min():.0f}; "
+            f"median {float(np.median(values)):g}."
+        )
+
+
+def contact_sheet(rows: Sequence[Sequence[np.ndarray]]) -> bytes:
+    """Pictures in a grid as one PNG: the first row set apart, the others close together.
+
+    Args:
+        rows: uint8 images, for a run the stored images and, row by row, what augmentation made of them. Of images
+            with other than 1 or 3 channels the first channel is shown.
+
+    Shapes:
+        each image (H, W, C)
+
+    Raises:
+        ShapeError: there is no image, or one is not uint8 (H, W, C).
+    """
+    pictures = [[_rgb(image) for image in row] for row in rows]
+    flat = [picture for row in pictures for picture in row]
+    if not flat:
+        raise ShapeError("A contact sheet needs at least one image; got none.")
+    tall, wide = (max(picture.shape[axis] for picture in flat) for axis in (0, 1))
+    gap = max(1, wide // 24)
+    tops = [i * (tall + gap) + (2 * gap if i else 0) for i in range(len(pictures))]
+    across = max(len(row) for row in pictures)
+    sheet = np.full((tops[-1] + tall, across * (wide + gap) - gap, 3), SHEET_GREY, np.uint8)
+    for top, row in zip(tops, pictures, strict=True):
+        for i, picture in enumerate(row):
+            height, width = picture.shape[:2]
+            y, x = top + (tall - height) // 2, i * (wide + gap) + (wide - width) // 2
+            sheet[y : y + height, x : x + width] = picture
+    return encode_png(sheet)
+
+
+def mistakes_sheet(images: Sequence[np.ndarray], across: int = 8) -> bytes:
+    """Wrongly answered images in a grid as one PNG, in the given order.
+
+    Raises:
+        ShapeError: there is no image, or one is not uint8 (H, W, C).
+    """
+    return contact_sheet([images[i : i + across] for i in range(0, len(images), across)])
+
+
+def column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    """One history column as floats, NaN where a row has no value."""
+    values = (row.get(name) for row in rows)
+    return np.array([math.nan if v is None else float(v) for v in values], dtype=float)
+
+
+def last(values: np.ndarray) -> float:
+    """The last value that is a number."""
+    finite = values[np.isfinite(values)]
+    return float(finite[-1]) if len(finite) else math.nan
+
+
+def short(value: float, digits: int = 3) -> str:
+    """A number for a label: as many digits as matter.
+
+    Example:
+        >>> short(0.001234), short(12345), short(99.5), short(2.0), short(0.0997, 2)
+        ('0.00123', '12k', '99.5', '2', '0.1')
+    """
+    if not math.isfinite(value):
+        return "-"
+    size = abs(value)
+    if size >= 10_000:
+        unit, word = (1_000_000, "M") if size >= 1_000_000 else (1000, "k")
+        return f"{value / unit:.3g}{word}" if size / unit < 10 else f"{value / unit:.0f}{word}"
+    if 0 < size < 0.001:
+        digits, _, power = f"{value:.1e}".partition("e")
+        return f"{digits.removesuffix('.0')}e{int(power)}"
+    return f"{value:.{digits}g}" if size < 1000 else f"{value:.0f}"
+
+
+def _rgb(image: np.ndarray) -> np.ndarray:
+    if image.dtype != np.uint8 or image.ndim != 3:
+        raise ShapeError(f"Expected a uint8 image (H, W, C); got {image.dtype} {image.shape}.")
+    return image if image.shape[2] == 3 else np.repeat(image[:, :, :1], 3, axis=2)
+
+
+class _Canvas:
+    """One figure of the house style, measured in CSS pixels."""
+
+    def __init__(self, height: int, right: int) -> None:
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+        from matplotlib.figure import Figure
+
+        self.height, self.right = height, right
+        self.figure = Figure(figsize=(WIDTH / 72, height / 72))
+        FigureCanvasSVG(self.figure)
+        self.margin = -LEFT / (WIDTH - LEFT - right)  # the left edge of the card, in widths of the axes
+
+    def stack(self, count: int, gap: int, shares: Sequence[int] | None = None) -> list[Any]:
+        """Axes one above the other, with heights in the given shares."""
+        parts = shares or (1,) * count
+        free = self.height - TOP - BOTTOM - gap * (count - 1)
+        top, placed = float(self.height - TOP), []
+        for part in parts:
+            tall = free * part / sum(parts)
+            box = (LEFT, top - tall, WIDTH - LEFT - self.right, tall)
+            placed.append(self.figure.add_axes(self._share(box)))
+            top -= tall + gap
+        return placed
+
+    def axes(self, title: str, xlabel: str) -> Any:
+        """The one axes of a figure."""
+        axes = self.stack(1, 0)[0]
+        axes.set_title(title, x=self.margin)
+        axes.set_xlabel(xlabel)
+        return axes
+
+    def _share(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        left, bottom, wide, tall = box
+        return left / WIDTH, bottom / self.height, wide / WIDTH, tall / self.height
+
+    def svg(self, described: str) -> str:
+        """The figure as an `<svg>` element for a page that defines the colour variables."""
+        text = io.StringIO()
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        self.figure.savefig(text, format="svg", metadata=nothing)
+        body = text.getvalue()
+        body = body[body.index("<svg") :]
+        body = re.sub(r"<svg[^>]*>", "", body, count=1)
+        body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, flags=re.S)  # it would style the whole page
+        body = re.sub(r"<g id=\"[^\"]*\">", "<g>", body)
+        body = re.sub(r"font-family: [^;\"]*;?\s?", "", body)
+        body = re.sub(r" transform=\"rotate\(-0 [^\"]*\"", "", body)
+        body = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), body)  # coordinates, not labels
+        body = re.sub(r"\s*\n\s*", " ", body).replace("> <", "><")
+        for colour, name in VARIABLES.items():
+            body = body.replace(colour, f"var(--{name})")
+        label = html.escape(described, quote=True)
+        return f'<svg class="figure" role="img" aria-label="{label}" viewBox="0 0 {WIDTH} {self.height}">{body}'.rstrip()
+
+
+@contextlib.contextmanager
+def _canvas(name: str, *, height: int = HEIGHT, right: int = 14) -> Iterator[_Canvas]:
+    import matplotlib
+
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):  # ids differ between figures, not between runs
+        yield _Canvas(height, right)
+
+
+def _line(axes: Any, x: np.ndarray, y: np.ndarray, colour: str, width: float = 2.0) -> None:
+    marks = {"marker": "o", "markersize": 4.5} if np.isfinite(y).sum() <= 12 else {}
+    axes.plot(x, y, color=colour, linewidth=width, clip_on=False, **marks)
+
+
+def _epoch_axis(axes: Any, epochs: np.ndarray) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    first, final = float(epochs[0]), float(epochs[-1])
+    if final <= first:
+        axes.set_xlim(first - 0.5, first + 0.5)
+        axes.set_xticks([first], [f"{first:.0f}"])
+        return
+    near = 0.09 * (final - first)
+    inner = MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]).tick_values(first, final)
+    ticks = [first, *(t for t in inner if first + near < t < final - near), final]
+    axes.set_xlim(first, final)
+    axes.set_xticks(ticks, [f"{t:.0f}" for t in ticks])
+
+
+def _name_ends(axes: Any, lines: list[tuple[str, np.ndarray, np.ndarray, str]]) -> None:
+    """Write each line's name where it ends, moved apart where two would touch."""
+    low, high = axes.get_ylim()
+    place = np.log if axes.get_yscale() == "log" else np.asarray
+    pixels = axes.get_position().height * axes.figure.get_figheight() * 72
+    ends = [(place(last(y)) - place(low)) / (place(high) - place(low)) * pixels for _, _, y, _ in lines]
+    order = np.argsort(ends)
+    apart = TYPE + 3
+    for lower, upper in zip(order, order[1:], strict=False):
+        if (lack := apart - (ends[upper] - ends[lower])) > 0:
+            ends[lower], ends[upper] = ends[lower] - lack / 2, ends[upper] + lack / 2
+    for (name, _, _, colour), height in zip(lines, ends, strict=True):
+        axes.annotate(
+            name, (1, float(height) / pixels), xycoords="axes fraction", xytext=(8, 0), textcoords="offset points",
+            color=colour, va="center", annotation_clip=False,
+        )  # fmt: skip
+
+
+def _few_ticks(axes: Any) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_formatter(lambda value, _: short(value))
+
+
+def _rates(axes: Any, x: Sequence[float], y: Sequence[float], at: tuple[float, float] | None) -> None:
+    axes.plot(np.asarray(x, float) * 100, np.asarray(y, float) * 100, color=ACCENT, clip_on=False)
+    if at:
+        axes.plot(at[0] * 100, at[1] * 100, clip_on=False, zorder=5, **POINT)
+    axes.set_xlim(0, 102)
+    axes.set_ylim(0, 102)
+    axes.set_xticks(range(0, 101, 20))
+    axes.set_yticks(range(0, 101, 20))
+
+
+def _at(at: tuple[float, float] | None, x: str, y: str) -> str:
+    return f" At the stored threshold: {x} {at[0]:.1%}, {y} {at[1]:.1%}." if at else ""

@@ -1,0 +1,143 @@
+"""The run directory: everything one training left behind, and the object to look at it with.
+
+run.json            what was asked and decided, versions, data fingerprint; written once before training
+data.json           every image: id, label, part, content hash
+health.json         what was noticed about the data
+network.json        the layers, with their shapes and parameters
+history.jsonl       one line an epoch              events.jsonl   one line for every decision, warning, checkpoint
+checkpoints/        the last two                   contact_sheet.png   augmented training images
+model.safetensors   the result                     evaluation.json     validation and test
+report.html         all of it as one page          test_opened.json    how often the test set was looked at
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convlens.config import Config
+from convlens.errors import RunError
+from convlens.files import write_json
+from convlens.training.history import Events, History
+
+if TYPE_CHECKING:
+    from convlens.model import Model
+
+
+@dataclass
+class Run:
+    """One run, finished or not.
+
+    Attributes:
+        directory: where all of it lies.
+        history, events: what happened so far.
+    """
+
+    directory: Path
+    history: History = field(repr=False, default_factory=History)
+    events: Events = field(repr=False, default_factory=Events)
+
+    @classmethod
+    def create(cls, config: Config) -> Run:
+        """Make a new, empty run directory, named by date, source and a number unless `run.name` says otherwise.
+
+        Raises:
+            RunError: it exists already or cannot be made.
+        """
+        parent = Path(config.run.directory)
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            if config.run.name:
+                directory = parent / config.run.name
+                directory.mkdir()
+            else:
+                directory = _next_name(parent, Path(config.data.source).name)
+        except FileExistsError:
+            raise RunError(
+                f"{parent / str(config.run.name)} exists already. Choose another run.name, or continue it with "
+                f"'convlens resume {parent / str(config.run.name)}'."
+            ) from None
+        except OSError as error:
+            raise RunError(
+                f"The run directory in {parent} cannot be made: {error.strerror}. Set run.directory."
+            ) from None
+        return cls.open(directory)
+
+    @classmethod
+    def open(cls, directory: str | Path) -> Run:
+        """Look at a run directory that exists."""
+        directory = Path(directory)
+        if not directory.is_dir():
+            raise RunError(f"There is no run directory {directory}.")
+        return cls(directory, History(directory / "history.jsonl"), Events(directory / "events.jsonl"))
+
+    @property
+    def model_path(self) -> Path:
+        """Where the model file is, or will be."""
+        return self.directory / "model.safetensors"
+
+    @property
+    def report_path(self) -> Path:
+        """Where the report is, or will be."""
+        return self.directory / "report.html"
+
+    @cached_property
+    def model(self) -> Model:
+        """The trained model, read from its file."""
+        from convlens.model import Model
+
+        if not self.model_path.exists():
+            raise RunError(f"{self.directory} has no model yet. Continue it with 'convlens resume {self.directory}'.")
+        return Model.load(self.model_path)
+
+    @property
+    def evaluation(self) -> dict[str, Any]:
+        """The scores on validation and test."""
+        return self.read("evaluation")
+
+    def evaluate(self, data: Any, **options: Any) -> dict[str, Any]:
+        """Score the model on other labelled images; see `Model.evaluate`."""
+        return self.model.evaluate(data, **options)
+
+    def read(self, name: str) -> Any:
+        """One of the JSON files, by its name without the suffix.
+
+        Raises:
+            RunError: it is missing or not JSON.
+        """
+        path = self.directory / f"{name}.json"
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunError(f"{self.directory} has no {name}.json: it is not a run, or it ended before that.") from None
+        except ValueError:
+            raise RunError(f"{path} is not JSON. Restore the file, or start a new run.") from None
+
+    def write(self, name: str, value: Any) -> None:
+        """Write one of the JSON files, atomically."""
+        write_json(self.directory / f"{name}.json", value)
+
+    def count_test_opening(self) -> int:
+        """Note that the test set is about to be looked at; returns how often that has happened."""
+        path = self.directory / "test_opened.json"
+        times = (self.read("test_opened")["times"] if path.exists() else 0) + 1
+        self.write("test_opened", {"times": times})
+        return times
+
+
+def _next_name(parent: Path, source: str) -> Path:
+    plain = re.sub(r"[^\w.-]+", "-", source).strip("-.") or "data"
+    stem = f"{datetime.date.today().isoformat()}-{plain}"
+    number = 1
+    while True:
+        directory = parent / f"{stem}-{number}"
+        try:
+            directory.mkdir()
+            return directory
+        except FileExistsError:
+            number += 1

@@ -1,0 +1,141 @@
+"""From the files of a run to the page about it: fills `RunSummary`, writes `report.html`."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convlens.config import Config
+from convlens.data.image import encode_png
+from convlens.data.prepare import Prepared
+from convlens.metrics.calibration import decide, risk_coverage
+from convlens.model import Model, versions
+from convlens.report.page import (
+    Confidence,
+    DataSummary,
+    Headline,
+    Layer,
+    Mistake,
+    NetworkSummary,
+    RunSummary,
+    Timing,
+    write,
+)
+from convlens.run import Run
+
+MOST_MISTAKES = 24
+
+
+def summarise(run: Run, config: Config, prepared: Prepared, model: Model, test_logits: np.ndarray) -> Path:
+    """Write the report of a finished run; returns its path."""
+    evaluation, stored, layers = run.evaluation, run.read("run"), run.read("network")["layers"]
+    history = run.history.rows
+    training_s = sum(row["seconds"] for row in history)
+    weights = stored["weights"]
+    summary = RunSummary(
+        title=run.directory.name,
+        task=config.task,
+        created=model.card.get("created", ""),
+        duration_s=stored["preparing_s"] + training_s + evaluation["seconds"],
+        headline=_headline(evaluation),
+        test_opened=evaluation.get("test_opened", 0),
+        data=_data(config, prepared),
+        network=NetworkSummary(
+            name=config.network.name,
+            parameters=sum(p.numel() for p in model.network.parameters()),
+            layers=[
+                Layer(row["name"], row["kind"], " x ".join(str(n) for n in row["output_shape"][1:]), row["parameters"])
+                for row in layers
+            ],
+            weights=weights["origin"],
+            licence=weights["licence"],
+        ),
+        history=history,
+        best_epoch=evaluation["best_epoch"],
+        epochs_planned=int(config.train.epochs),
+        valid=evaluation.get("valid"),
+        test=evaluation.get("test"),
+        confidence=_confidence(model, evaluation, prepared, test_logits),
+        mistakes=find_mistakes(model, prepared, test_logits),
+        contact_sheet=(run.directory / "contact_sheet.png").read_bytes(),
+        config=config.rows(),
+        events=run.events.rows,
+        timing=Timing(
+            {
+                "reading and checking the images": stored["preparing_s"],
+                "training": round(training_s, 3),
+                "calibration and test": evaluation["seconds"],
+            }
+        ),
+        hardware={**stored["hardware"], "processor": platform.processor() or platform.machine()},
+        versions=versions(),
+        model_file=run.model_path.name,
+    )
+    write(summary, run.report_path)
+    return run.report_path
+
+
+def find_mistakes(model: Model, prepared: Prepared, test_logits: np.ndarray) -> list[Mistake]:
+    """The wrong answers on the test set, the most confident first."""
+    rows = prepared.split.test[: len(test_logits)]
+    if not len(rows):
+        return []
+    probabilities, names = model.probabilities(test_logits), prepared.classes.names
+    answers = decide(probabilities, model.threshold)
+    truth = prepared.targets[rows]
+    confidence = probabilities[np.arange(len(rows)), answers]
+    wrong = np.flatnonzero(answers != truth)
+    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_MISTAKES]
+    return [
+        Mistake(
+            png=encode_png(prepared.store.images[rows[i]]),
+            true=names[truth[i]],
+            predicted=names[answers[i]],
+            probability=float(confidence[i]),
+            id=prepared.store.records[int(rows[i])].id,
+        )
+        for i in wrong
+    ]
+
+
+def _headline(evaluation: dict[str, Any]) -> Headline | None:
+    found = evaluation.get("headline")
+    return Headline.of(evaluation[found["part"]], found["name"], found["part"]) if found else None
+
+
+def _confidence(model: Model, evaluation: dict[str, Any], prepared: Prepared, test_logits: np.ndarray) -> Confidence:
+    card = model.card
+    risk = None
+    if len(test_logits):
+        targets = prepared.targets[prepared.split.test]
+        curve = risk_coverage(model.probabilities(test_logits), targets, model.threshold)
+        risk = {name: np.asarray(values).tolist() for name, values in curve.items()}
+    part = "test" if "test" in evaluation else "valid"
+    return Confidence(
+        temperature=card.get("calibration", {}).get("temperature"),
+        before=evaluation.get(part, {}).get("uncalibrated"),
+        threshold=card.get("threshold"),
+        abstain=card.get("abstain"),
+        risk_coverage=risk,
+    )
+
+
+def _how_split(config: Config, sizes: dict[str, int]) -> str:
+    listed = ", ".join(f"{size:,} {part}" for part, size in sizes.items())
+    return f"{listed}: stratified by class, duplicates and groups kept on one side, seed {config.seed}"
+
+
+def _data(config: Config, prepared: Prepared) -> DataSummary:
+    sizes = {part: len(getattr(prepared.split, part)) for part in ("train", "valid", "test")}
+    return DataSummary(
+        source=Path(config.data.source).name,
+        counts={part: prepared.counts(part) for part in sizes},
+        size_px=prepared.preprocess.size_px,
+        channels=prepared.preprocess.policy.channels,
+        fingerprint=prepared.store.fingerprint,
+        findings=[finding.to_json() for finding in prepared.findings],
+        split=_how_split(config, sizes),
+    )
