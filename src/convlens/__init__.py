@@ -12,12 +12,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from convlens.version import __version__ as __version__
+
 
 _HOMES = {
     "train": "experiment",
     "resume": "experiment",
     "check": "experiment",
+    "find_rate": "experiment",
     "Run": "run",
     "Model": "model",
     "Prediction": "model",
@@ -40,6 +42,7 @@ __all__ = [
     "Run",
     "TensorBoard",
     "check",
+    "find_rate",
     "resume",
     "train",
 ]
@@ -47,7 +50,7 @@ __all__ = [
 if TYPE_CHECKING:
     from convlens.config import Config
     from convlens.errors import ConvlensError
-    from convlens.experiment import check, resume, train
+    from convlens.experiment import check, find_rate, resume, train
     from convlens.model import Model, Prediction
     from convlens.run import Run
     from convlens.training.callbacks import Callback, EarlyStopping, ModelCheckpoint, TensorBoard

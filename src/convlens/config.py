@@ -33,129 +33,149 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Which images, how they are labelled, how they are split, and to what size they are brought."""
 
-    source: str = Field("digits", description="folder, table (.csv, .parquet), idx file, or a built-in set")
-    valid: str | None = Field(None, description="a separate source for validation")
-    test: str | None = Field(None, description="a separate source for the test")
-    image_column: str | None = Field(None, description="table column with the path of the image")
-    label_column: str | None = Field(None, description="table column with the class")
-    group_column: str | None = Field(None, description="table column whose equal values stay on one side of the split")
-    split_column: str | None = Field(None, description="table column with train, valid or test")
-    valid_fraction: Fraction | Auto = Field("auto", description="share held out for validation")
-    test_fraction: Fraction | Auto = Field("auto", description="share held out for the test")
-    size_px: Annotated[int, Field(ge=4, le=4096)] | Auto = Field("auto", description="side of the network's input")
-    channels: Annotated[int, Field(ge=1, le=64)] | Auto = Field("auto", description="1 grey, 3 RGB, n for arrays")
-    fit: Literal["auto", "crop", "pad", "squash"] = Field("auto", description="how an image becomes a square")
+    source: str = Field(default="digits", description="folder, table (.csv, .parquet), idx file, or a built-in set")
+    valid: str | None = Field(default=None, description="a separate source for validation")
+    test: str | None = Field(default=None, description="a separate source for the test")
+    image_column: str | None = Field(default=None, description="table column with the path of the image")
+    label_column: str | None = Field(default=None, description="table column with the class")
+    group_column: str | None = Field(
+        default=None, description="table column whose equal values stay on one side of the split"
+    )
+    split_column: str | None = Field(default=None, description="table column with train, valid or test")
+    valid_fraction: Fraction | Auto = Field(default="auto", description="share held out for validation")
+    test_fraction: Fraction | Auto = Field(default="auto", description="share held out for the test")
+    size_px: Annotated[int, Field(ge=4, le=4096)] | Auto = Field(
+        default="auto", description="side of the network's input"
+    )
+    channels: Annotated[int, Field(ge=1, le=64)] | Auto = Field(
+        default="auto", description="1 grey, 3 RGB, n for arrays"
+    )
+    fit: Literal["auto", "crop", "pad", "squash"] = Field(default="auto", description="how an image becomes a square")
     normalise: Literal["auto", "data", "imagenet", "half"] = Field(
-        "auto",
+        default="auto",
         description="mean and deviation: of the training images, of ImageNet, or 0.5; auto: what the weights expect",
     )
-    background: tuple[int, int, int] = Field((255, 255, 255), description="colour under transparent pixels")
+    background: tuple[int, int, int] = Field(default=(255, 255, 255), description="colour under transparent pixels")
     white_level: Annotated[int, Field(ge=2)] | Auto = Field(
-        "auto", description="16-bit value shown as white; auto: 65535"
+        default="auto", description="16-bit value shown as white; auto: 65535"
     )
-    max_pixels: Count = Field(50_000_000, description="larger images are refused from their header")
-    max_bad_fraction: Fraction = Field(0.01, description="more unreadable files than this stop the run")
-    near_duplicates: bool = Field(True, description="keep near-identical photographs on one side of the split")
-    memory_mb: Count = Field(2048, description="a larger decoded set is memory-mapped from disk")
+    max_pixels: Count = Field(default=50_000_000, description="larger images are refused from their header")
+    max_bad_fraction: Fraction = Field(default=0.01, description="more unreadable files than this stop the run")
+    near_duplicates: bool = Field(default=True, description="keep near-identical photographs on one side of the split")
+    memory_mb: Count = Field(default=2048, description="a larger decoded set is memory-mapped from disk")
 
 
 class AugmentConfig(Section):
     """Random changes to training images; each draw is a function of (seed, epoch, sample)."""
 
     preset: Literal["auto", "none", "digits", "objects", "photos"] = Field(
-        "auto", description="a starting point for the options below"
+        default="auto", description="a starting point for the options below"
     )
-    flip: Literal["none", "horizontal", "vertical", "both"] | Auto = Field("auto", description="mirror images")
+    flip: Literal["none", "horizontal", "vertical", "both"] | Auto = Field(default="auto", description="mirror images")
     crop: Annotated[float, Field(ge=0.0, le=0.5)] | Auto = Field(
-        "auto", description="largest shift by whole pixels, as a share of the side"
+        default="auto", description="largest shift by whole pixels, as a share of the side"
     )
-    rotate_deg: Annotated[float, Field(ge=0.0, le=180.0)] | Auto = Field("auto", description="largest rotation")
+    rotate_deg: Annotated[float, Field(ge=0.0, le=180.0)] | Auto = Field(default="auto", description="largest rotation")
     translate: Annotated[float, Field(ge=0.0, le=0.5)] | Auto = Field(
-        "auto", description="largest sub-pixel shift, as a share of the side"
+        default="auto", description="largest sub-pixel shift, as a share of the side"
     )
     scale: Annotated[float, Field(ge=0.0, lt=1.0)] | Auto = Field(
-        "auto", description="zoom drawn from 1-scale to 1+scale"
+        default="auto", description="zoom drawn from 1-scale to 1+scale"
     )
-    brightness: Annotated[float, Field(ge=0.0, le=1.0)] | Auto = Field("auto", description="largest change of level")
-    contrast: Annotated[float, Field(ge=0.0, lt=1.0)] | Auto = Field("auto", description="largest change of contrast")
-    noise: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.0, description="standard deviation of added noise")
-    erase: Annotated[float, Field(ge=0.0, le=1.0)] = Field(0.0, description="chance of blanking a rectangle")
-    mixup: Annotated[float, Field(ge=0.0)] = Field(0.0, description="alpha of mixup; 0 is off")
-    cutmix: Annotated[float, Field(ge=0.0)] = Field(0.0, description="alpha of cutmix; 0 is off")
+    brightness: Annotated[float, Field(ge=0.0, le=1.0)] | Auto = Field(
+        default="auto", description="largest change of level"
+    )
+    contrast: Annotated[float, Field(ge=0.0, lt=1.0)] | Auto = Field(
+        default="auto", description="largest change of contrast"
+    )
+    noise: Annotated[float, Field(ge=0.0, le=1.0)] = Field(default=0.0, description="standard deviation of added noise")
+    erase: Annotated[float, Field(ge=0.0, le=1.0)] = Field(default=0.0, description="chance of blanking a rectangle")
+    mixup: Annotated[float, Field(ge=0.0)] = Field(default=0.0, description="alpha of mixup; 0 is off")
+    cutmix: Annotated[float, Field(ge=0.0)] = Field(default=0.0, description="alpha of cutmix; 0 is off")
 
 
 class NetworkConfig(Section):
     """Which network, from which weights."""
 
-    name: str = Field("compact", description="a catalog name, timm:NAME, or 'layers' with the list below")
-    layers: list[dict[str, Any]] | None = Field(None, description="the user's own list of layers")
+    name: str = Field(default="compact", description="a catalog name, timm:NAME, or 'layers' with the list below")
+    layers: list[dict[str, Any]] | None = Field(default=None, description="the user's own list of layers")
     options: dict[str, Any] = Field(default_factory=dict, description="arguments of the network's builder")
-    weights: str | None = Field(None, description="a local .safetensors file of starting weights")
-    pretrained: bool = Field(False, description="fetch the network's published weights by name")
+    weights: str | None = Field(default=None, description="a local .safetensors file of starting weights")
+    pretrained: bool = Field(default=False, description="fetch the network's published weights by name")
 
 
 class TrainConfig(Section):
     """The optimiser, the schedule, and what ends a run."""
 
-    epochs: Count | Auto = Field("auto", description="passes over the training images")
-    batch_size: Count | Auto = Field("auto", description="images per step")
-    optimiser: Literal["auto", "sgd", "rmsprop", "adam", "adamw"] = Field("auto", description="update rule")
-    rate: Positive | Auto = Field("auto", description="peak learning rate")
-    momentum: Fraction = Field(0.9, description="momentum of sgd and rmsprop")
-    nesterov: bool = Field(True, description="look-ahead momentum, sgd only")
-    beta1: Fraction = Field(0.9, description="adam: decay of the mean gradient")
-    beta2: Fraction = Field(0.999, description="adam: decay of the squared gradient")
-    alpha: Fraction = Field(0.99, description="rmsprop: decay of the squared gradient")
-    eps: Positive = Field(1e-8, description="adam and rmsprop: added to the root")
+    epochs: Count | Auto = Field(default="auto", description="passes over the training images")
+    batch_size: Count | Auto = Field(default="auto", description="images per step")
+    optimiser: Literal["auto", "sgd", "rmsprop", "adam", "adamw"] = Field(default="auto", description="update rule")
+    rate: Positive | Auto = Field(default="auto", description="peak learning rate")
+    momentum: Fraction = Field(default=0.9, description="momentum of sgd and rmsprop")
+    nesterov: bool = Field(default=True, description="look-ahead momentum, sgd only")
+    beta1: Fraction = Field(default=0.9, description="adam: decay of the mean gradient")
+    beta2: Fraction = Field(default=0.999, description="adam: decay of the squared gradient")
+    alpha: Fraction = Field(default=0.99, description="rmsprop: decay of the squared gradient")
+    eps: Positive = Field(default=1e-8, description="adam and rmsprop: added to the root")
     weight_decay: Annotated[float, Field(ge=0.0)] | Auto = Field(
-        "auto", description="decoupled decay, none on norms and biases"
+        default="auto", description="decoupled decay, none on norms and biases"
     )
-    l2: Annotated[float, Field(ge=0.0)] = Field(0.0, description="squared penalty in the loss itself")
-    l1: Annotated[float, Field(ge=0.0)] = Field(0.0, description="absolute penalty in the loss itself")
+    l2: Annotated[float, Field(ge=0.0)] = Field(default=0.0, description="squared penalty in the loss itself")
+    l1: Annotated[float, Field(ge=0.0)] = Field(default=0.0, description="absolute penalty in the loss itself")
     schedule: Literal["constant", "step", "exponential", "time", "cosine", "onecycle"] = Field(
-        "onecycle", description="how the rate changes"
+        default="onecycle", description="how the rate changes"
     )
-    warmup: Fraction | Auto = Field("auto", description="share of the steps the rate takes to rise")
-    step_epochs: Count = Field(10, description="step: epochs between drops")
-    gamma: Annotated[float, Field(gt=0.0, le=1.0)] = Field(0.1, description="step, exponential: factor of each drop")
-    decay: Annotated[float, Field(ge=0.0)] = Field(0.1, description="time: rate / (1 + decay x epoch)")
-    label_smoothing: Fraction | Auto = Field("auto", description="share of the target spread over all classes")
-    class_weights: Literal["none", "balanced"] = Field("none", description="weigh the loss against imbalance")
-    clip_norm: Positive | None = Field(None, description="largest norm of the gradient")
-    accumulate: Count = Field(1, description="batches per optimiser step")
-    ema: Annotated[float, Field(ge=0.0, lt=1.0)] | Auto = Field("auto", description="decay of the averaged weights")
-    patience: Count | None = Field(None, description="early stopping: epochs without improvement")
-    min_delta: Annotated[float, Field(ge=0.0)] = Field(0.0, description="early stopping: what counts as improvement")
-    monitor: str = Field("val_loss", description="history column that decides the best epoch")
-    restore_best: bool = Field(True, description="end with the weights of the best epoch")
-    checkpoint_seconds: Annotated[float, Field(ge=0.0)] = Field(30.0, description="at most this much work is lost")
-    gradient_norms: bool = Field(False, description="record the gradient norm of every layer")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
-    layout: Literal["auto", "contiguous", "channels_last"] = Field("auto", description="memory order of images")
-    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="arithmetic of the forward pass")
-    threads: Count | Auto = Field("auto", description="processor threads")
+    warmup: Fraction | Auto = Field(default="auto", description="share of the steps the rate takes to rise")
+    step_epochs: Count = Field(default=10, description="step: epochs between drops")
+    gamma: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        default=0.1, description="step, exponential: factor of each drop"
+    )
+    decay: Annotated[float, Field(ge=0.0)] = Field(default=0.1, description="time: rate / (1 + decay x epoch)")
+    label_smoothing: Fraction | Auto = Field(default="auto", description="share of the target spread over all classes")
+    class_weights: Literal["none", "balanced"] = Field(default="none", description="weigh the loss against imbalance")
+    clip_norm: Positive | None = Field(default=None, description="largest norm of the gradient")
+    accumulate: Count = Field(default=1, description="batches per optimiser step")
+    ema: Annotated[float, Field(ge=0.0, lt=1.0)] | Auto = Field(
+        default="auto", description="decay of the averaged weights"
+    )
+    patience: Count | None = Field(default=None, description="early stopping: epochs without improvement")
+    min_delta: Annotated[float, Field(ge=0.0)] = Field(
+        default=0.0, description="early stopping: what counts as improvement"
+    )
+    monitor: str = Field(default="val_loss", description="history column that decides the best epoch")
+    restore_best: bool = Field(default=True, description="end with the weights of the best epoch")
+    checkpoint_seconds: Annotated[float, Field(ge=0.0)] = Field(
+        default=30.0, description="at most this much work is lost"
+    )
+    gradient_norms: bool = Field(default=False, description="record the gradient norm of every layer")
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
+    layout: Literal["auto", "contiguous", "channels_last"] = Field(default="auto", description="memory order of images")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="arithmetic of the forward pass"
+    )
+    threads: Count | Auto = Field(default="auto", description="processor threads")
 
 
 class EvaluateConfig(Section):
     """How the score is stated."""
 
-    level: Annotated[float, Field(gt=0.5, lt=1.0)] = Field(0.95, description="coverage of every interval")
+    level: Annotated[float, Field(gt=0.5, lt=1.0)] = Field(default=0.95, description="coverage of every interval")
     headline: Literal["auto", "accuracy", "balanced_accuracy", "macro_f1"] = Field(
-        "auto", description="the one number; auto: balanced accuracy when classes are unbalanced"
+        default="auto", description="the one number; auto: balanced accuracy when classes are unbalanced"
     )
-    calibrate: bool = Field(True, description="fit a temperature on validation")
+    calibrate: bool = Field(default=True, description="fit a temperature on validation")
     abstain: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
-        None, description="accuracy promised on what is answered; below it the network says 'unsure'"
+        default=None, description="accuracy promised on what is answered; below it the network says 'unsure'"
     )
 
 
 class RunConfig(Section):
     """Where the run is kept and what it writes."""
 
-    directory: str = Field("runs", description="folder that holds the run directories")
-    name: str | None = Field(None, description="name of this run; default: date, source and a number")
-    tensorboard: bool = Field(False, description="write TensorBoard events")
-    strict: bool = Field(False, description="a warning becomes an error")
+    directory: str = Field(default="runs", description="folder that holds the run directories")
+    name: str | None = Field(default=None, description="name of this run; default: date, source and a number")
+    tensorboard: bool = Field(default=False, description="write TensorBoard events")
+    strict: bool = Field(default=False, description="a warning becomes an error")
 
 
 class Config(Section):
@@ -171,8 +191,8 @@ class Config(Section):
         convlens.errors.ConfigError: --set: there is no option 'train.epoch'. Did you mean 'train.epochs'?
     """
 
-    task: Literal["classify"] = Field("classify", description="what is asked of the network")
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="decides every random draw")
+    task: Literal["classify"] = Field(default="classify", description="what is asked of the network")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(default=0, description="decides every random draw")
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     network: NetworkConfig = NetworkConfig()
@@ -247,9 +267,9 @@ def option_names() -> list[str]:
     for key, field in Config.model_fields.items():
         if key == "origins":
             continue
-        section = field.annotation
-        is_section = isinstance(section, type) and issubclass(section, Section)
-        names += [f"{key}.{inner}" for inner in section.model_fields] if is_section else [key]
+        kind = field.annotation
+        inner = list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, Section) else []
+        names += [f"{key}.{name}" for name in inner] or [key]
     return names
 
 

@@ -8,10 +8,13 @@ computed here that a floor below could compute.
 
 from __future__ import annotations
 
+import errno
 import os
+import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +31,8 @@ from convlens.data.prepare import Prepared, Wanted, choose_input, make_preproces
 from convlens.data.preprocess import Preprocess
 from convlens.data.sources import Source
 from convlens.data.store import scan
-from convlens.errors import ConfigError, RunError
-from convlens.files import locked
+from convlens.errors import ConfigError, ConvlensError, RunError, TrainingError
+from convlens.files import locked, sweep_aside, write_atomic
 from convlens.metrics.classification import headline
 from convlens.model import Model, versions
 from convlens.models import backbone, catalog
@@ -39,12 +42,16 @@ from convlens.run import Run
 from convlens.summary import summarise
 from convlens.training.callbacks import Callback, TensorBoard
 from convlens.training.checkpoint import Checkpoints
+from convlens.training.finder import RateCurve
+from convlens.training.finder import find_rate as try_rates
 from convlens.training.hardware import Hardware
-from convlens.training.interrupt import Interrupted
+from convlens.training.interrupt import Interrupt, Interrupted
 from convlens.training.plan import make_engine, make_plan
 
 Progress = Callable[[str, int, int], None]
+Ready = tuple[Config, Model, Prepared, Hardware]
 SHEET_IMAGES, SHEET_DRAWS = 12, 5
+ARRAYS = "arrays"
 
 
 def train(
@@ -72,21 +79,18 @@ def train(
     Raises:
         ConvlensError: with what was expected, what came and what to do.
     """
-    if not isinstance(config, Config):
-        layer = read_toml(config) if config else {}
-        asked = by_leaf(options)
-        if isinstance(source, str | Path):
-            asked["data.source"] = str(source)
-        config = Config.build(layer, asked, origin=(str(config), "argument"))
-    elif options:
-        raise ConfigError("Give either a Config or options, not both.")
-    arrays = None if source is None or isinstance(source, str | Path) else source
-    if arrays is not None:
-        config = config.choose("data.source", "arrays", "given in memory")
+    config, arrays = _asked(source, config, options)
     opened = open_all(config, arrays)
     run = Run.create(config)
-    with locked(run.directory):
-        return _Path(run, callbacks, progress).begin(config, opened)
+    path = _Path(run, callbacks, progress)
+    with locked(run.directory), _resumable(run):
+        run.write("run", {"config": config.to_json(), "versions": versions(), "argv": _argv()})
+        try:
+            ready = path.begin(config, opened)
+        except ConvlensError:
+            run.discard()
+            raise
+        return path.train(*ready)
 
 
 def resume(
@@ -105,8 +109,30 @@ def resume(
         RunError: it is not a run, another process works on it, or its data has changed.
     """
     run = Run.open(directory)
-    with locked(run.directory):
+    with locked(run.directory), _resumable(run):
+        if run.report_path.exists():
+            raise RunError(f"{run.directory} is finished; its report is {run.report_path}. Nothing to resume.")
+        sweep_aside(run.directory)
+        run.events.cut(len(run.events))  # a last line cut short by a crash goes
         return _Path(run, callbacks, progress).go_on(source)
+
+
+def find_rate(
+    source: Any, *, config: Config | None = None, progress: Progress | None = None, **options: Any
+) -> RateCurve:
+    """Raise the learning rate step by step on a copy of the network and see where the loss falls fastest.
+
+    Args:
+        source, config, options: as for `train`; no run directory is made.
+    """
+    config, arrays = _asked(source, config, options)
+    opened = open_all(config, arrays)
+    config, model, wanted = build_network(config, opened)
+    prepared = prepare(config, opened, make_preprocess(config, wanted), progress=_stage(progress, "decoding"))
+    model.adopt(prepared)
+    from_scratch = model.card["weights"]["origin"] == "random"
+    config, hardware = make_plan(model.network, config, prepared, from_scratch=from_scratch)
+    return try_rates(model.network, config, prepared, hardware)
 
 
 def check(source: Any, *, progress: Progress | None = None, **options: Any) -> tuple[Source, Health]:
@@ -154,7 +180,8 @@ class _Path:
     callbacks: Sequence[Callback] = ()
     progress: Progress | None = None
 
-    def begin(self, config: Config, source: Source) -> Run:
+    def begin(self, config: Config, source: Source) -> Ready:
+        """Prepare the data, decide what is open, and write all of it down."""
         started = time.perf_counter()
         config, model, wanted = build_network(config, source)
         learn = config.data.normalise == "data" or (config.data.normalise == "auto" and wanted.mean is None)
@@ -170,8 +197,12 @@ class _Path:
         shape = (1, prepared.preprocess.policy.channels, *prepared.preprocess.size_px)
         layers = walk(model.network, shape)
         run.write("network", {"name": config.network.name, "layers": [asdict(row) for row in layers]})
-        (run.directory / "contact_sheet.png").write_bytes(draw_contact_sheet(config, prepared))
-        run.write(
+        write_atomic(run.directory / "contact_sheet.png", draw_contact_sheet(config, prepared))
+        run.events.cut(0)
+        for option, value, origin in config.rows():
+            if origin.startswith("chosen: "):
+                run.events.add("choice", f"{option} = {value}: {origin.removeprefix('chosen: ')}")
+        run.write(  # last: from here on a resumed run takes all of it as decided
             "run",
             {
                 "config": config.to_json(),
@@ -180,22 +211,25 @@ class _Path:
                 "weights": model.card["weights"],
                 "fingerprint": prepared.store.fingerprint,
                 "versions": versions(),
-                "argv": [Path(sys.argv[0]).name, *sys.argv[1:]],
+                "argv": _argv(),
                 "preparing_s": round(time.perf_counter() - started, 3),
             },
         )
-        for option, value, origin in config.rows():
-            if origin.startswith("chosen: "):
-                run.events.add("choice", f"{option} = {value}: {origin.removeprefix('chosen: ')}")
-        return self._train(config, model, prepared, hardware)
+        return config, model, prepared, hardware
 
     def go_on(self, source: Any) -> Run:
+        """Continue wherever the run stood: in the middle of preparing, of training, or of the evaluation."""
         run = self.run
-        if run.report_path.exists():
-            raise RunError(f"{run.directory} is finished; its report is {run.report_path}. Nothing to resume.")
         stored = run.read("run")
         config = Config.from_json(stored["config"])
+        if source is None and config.data.source == ARRAYS:
+            raise RunError(
+                f"{run.directory} was started from arrays in memory. Give them again: "
+                f"convlens.resume({str(run.directory)!r}, source=(images, labels))."
+            )
         opened = open_all(config, source)
+        if "hardware" not in stored:
+            return self.train(*self.begin(config, opened))
         config, model, _ = build_network(config, opened)
         preprocess = Preprocess.from_json(stored["preprocess"])
         progress = _stage(self.progress, "decoding")
@@ -204,11 +238,10 @@ class _Path:
         model.adopt(prepared)
         if versions() != stored["versions"]:
             run.events.add("warning", f"The run began with {stored['versions']}; it goes on with {versions()}.")
-        return self._train(config, model, prepared, Hardware(**stored["hardware"]), resumed=True)
+        return self.train(config, model, prepared, Hardware(**stored["hardware"]), resumed=True)
 
-    def _train(
-        self, config: Config, model: Model, prepared: Prepared, hardware: Hardware, resumed: bool = False
-    ) -> Run:
+    def train(self, config: Config, model: Model, prepared: Prepared, hardware: Hardware, resumed: bool = False) -> Run:
+        """Train, evaluate, and write what is to be kept."""
         run = self.run
         callbacks = list(self.callbacks)
         if config.run.tensorboard:
@@ -235,9 +268,8 @@ class _Path:
         try:
             engine.fit()
         except Interrupted as interruption:
-            raise Interrupted(
-                f"{interruption} Saved. Continue with: convlens resume {run.directory}", interruption.number
-            ) from None
+            saved = f"Not saved: {checkpoints.failed}." if checkpoints.failed else "Saved."
+            raise Interrupted(f"{interruption} {saved}", interruption.number) from None
         model.history = run.history
         self._finish(config, model, prepared, engine.state.best_epoch)
         if checkpoints.failed:
@@ -249,7 +281,7 @@ class _Path:
         run, split, store, targets = self.run, prepared.split, prepared.store, prepared.targets
         level, counts = config.evaluate.level, prepared.counts("train")
         model.card |= {
-            "config": config.to_json(),
+            "config": _portable(config),
             "data": {
                 "source": Path(config.data.source).name,
                 "fingerprint": store.fingerprint,
@@ -300,16 +332,18 @@ def require_same_data(run: Run, prepared: Prepared) -> None:
     now = {row["id"]: row for row in prepared.table()}
     if before == now:
         return
-    changes = [f"{name} is gone" for name in before.keys() - now.keys()]
-    changes += [f"{name} is new" for name in now.keys() - before.keys()]
-    for name in before.keys() & now.keys():
-        changes += [
-            f"{name}: another {key}" for key in ("content", "label", "part") if before[name][key] != now[name][key]
-        ]
-    listed = "; ".join(sorted(changes)[:5])
+    kept = sorted(before.keys() & now.keys())
+    changes = [f"{name} is gone" for name in sorted(before.keys() - now.keys())]
+    changes += [f"{name} is new" for name in sorted(now.keys() - before.keys())]
+    for key in ("content", "label"):
+        changes += [f"{name} has another {key}" for name in kept if before[name][key] != now[name][key]]
+    # one file more or less moves others to another part: said only where nothing else explains it
+    moved = [f"{name} moved from {before[name]['part']} to {now[name]['part']}" for name in kept]
+    changes = changes or [text for name, text in zip(kept, moved, strict=True) if before[name] != now[name]]
+    count = "1 change" if len(changes) == 1 else f"{len(changes):,} changes"
+    listed = "; ".join(changes[:5]) + ("; ..." if len(changes) > 5 else "")
     raise RunError(
-        f"The data has changed since {run.directory} began: {listed}{' ...' if len(changes) > 5 else ''} "
-        f"({len(changes)} changes). Restore the data, or start a new run."
+        f"The data has changed since {run.directory} began, {count}: {listed}. Restore the data, or start a new run."
     )
 
 
@@ -320,11 +354,59 @@ def draw_contact_sheet(config: Config, prepared: Prepared) -> bytes:
     images = prepared.store.images[np.sort(chosen)]
     augment = Augment(config.augment, prepared.preprocess, seed=config.seed, classes=len(prepared.classes))
     targets = torch.from_numpy(prepared.targets[chosen])
-    drawn = [images]
+    drawn = [list(images)]
     for epoch in range(SHEET_DRAWS):
         x, _ = augment(torch.from_numpy(images), targets, chosen, epoch)
-        drawn.append(prepared.preprocess.picture(x))
+        drawn.append(list(prepared.preprocess.picture(x)))
     return contact_sheet(drawn)
+
+
+@contextmanager
+def _resumable(run: Run) -> Iterator[None]:
+    """Say how to go on when the work in a run directory is broken off by a signal or a full disk."""
+    go_on = f"Continue with: convlens resume {shlex.quote(str(run.directory))}"
+    try:
+        with Interrupt(at_once=True):
+            yield
+    except Interrupted as interruption:
+        raise Interrupted(f"{interruption} {go_on}", interruption.number) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise TrainingError(
+            f"The disk is full; what {run.directory} holds already is whole. Make room. {go_on}"
+        ) from None
+
+
+def _asked(source: Any, config: Config | str | Path | None, options: dict[str, Any]) -> tuple[Config, Any]:
+    """The config a caller asked for, and the source where it is not a name but arrays in memory."""
+    named = isinstance(source, str | Path)
+    if not isinstance(config, Config):
+        layer = read_toml(config) if config else {}
+        asked = by_leaf(options) | ({"data.source": str(source)} if named else {})
+        config = Config.build(layer, asked, origin=(str(config), "argument"))
+    elif options:
+        raise ConfigError("Give either a Config or options, not both.")
+    elif named and str(source) != config.data.source:
+        config = config.choose("data.source", str(source), "given beside the config")
+    if source is None or named:
+        return config, None
+    return config.choose("data.source", ARRAYS, "given in memory"), source
+
+
+def _portable(config: Config) -> dict[str, Any]:
+    """The config as it travels with the model: files by their names, without the folders of this machine."""
+    plain = config.to_json()
+    for section, key in (("data", "source"), ("data", "valid"), ("data", "test"), ("network", "weights")):
+        if plain[section][key]:
+            plain[section][key] = Path(plain[section][key]).name
+    plain["run"]["directory"] = Path(config.run.directory).name
+    del plain["origins"]
+    return plain
+
+
+def _argv() -> list[str]:
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]
 
 
 def _stage(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:

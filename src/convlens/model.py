@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import convlens
 from convlens import artefact
 from convlens.config import Config, by_leaf
 from convlens.data.batch import Batches
@@ -41,6 +40,7 @@ from convlens.training.engine import run_network
 from convlens.training.hardware import Hardware, tune_allocator
 from convlens.training.history import History
 from convlens.training.plan import make_engine, make_plan
+from convlens.version import __version__
 
 CHUNK = 64
 GOLDEN_TOLERANCE = 1e-3
@@ -392,7 +392,7 @@ def golden_image(preprocess: Preprocess) -> np.ndarray:
 def versions() -> dict[str, str]:
     """What the result depends on."""
     return {
-        "convlens": convlens.__version__,
+        "convlens": __version__,
         "torch": str(torch.__version__),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",

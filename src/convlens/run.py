@@ -1,6 +1,6 @@
 """The run directory: everything one training left behind, and the object to look at it with.
 
-run.json            what was asked and decided, versions, data fingerprint; written once before training
+run.json            what was asked, versions; before training completed by what was decided, and the data fingerprint
 data.json           every image: id, label, part, content hash
 health.json         what was noticed about the data
 network.json        the layers, with their shapes and parameters
@@ -12,6 +12,7 @@ report.html         all of it as one page          test_opened.json    how often
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import re
@@ -72,9 +73,12 @@ class Run:
     def open(cls, directory: str | Path) -> Run:
         """Look at a run directory that exists."""
         directory = Path(directory)
-        if not directory.is_dir():
-            raise RunError(f"There is no run directory {directory}.")
-        return cls(directory, History(directory / "history.jsonl"), Events(directory / "events.jsonl"))
+        try:
+            if not directory.is_dir():
+                raise RunError(f"There is no run directory {directory}.")
+            return cls(directory, History(directory / "history.jsonl"), Events(directory / "events.jsonl"))
+        except OSError as error:
+            raise RunError(f"The run directory {directory} cannot be read: {error.strerror}.") from None
 
     @property
     def model_path(self) -> Path:
@@ -115,12 +119,21 @@ class Run:
             return json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise RunError(f"{self.directory} has no {name}.json: it is not a run, or it ended before that.") from None
+        except OSError as error:
+            raise RunError(f"{path} cannot be read: {error.strerror}.") from None
         except ValueError:
             raise RunError(f"{path} is not JSON. Restore the file, or start a new run.") from None
 
     def write(self, name: str, value: Any) -> None:
         """Write one of the JSON files, atomically."""
         write_json(self.directory / f"{name}.json", value)
+
+    def discard(self) -> None:
+        """Remove a directory in which nothing has happened yet; whatever else lies in it stays."""
+        for name in ("run.json", "lock"):
+            (self.directory / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.directory.rmdir()
 
     def count_test_opening(self) -> int:
         """Note that the test set is about to be looked at; returns how often that has happened."""

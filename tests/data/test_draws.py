@@ -73,6 +73,7 @@ def test_shifts_take_every_whole_pixel_equally_often() -> None:
         values, counts = np.unique(shift[:, axis], return_counts=True)
         assert values.tolist() == list(range(-most, most + 1))
         assert np.allclose(counts / len(MANY), 1 / len(values), atol=0.005)
+    assert abs(np.corrcoef(shift.T)[0, 1]) < 0.02
     assert np.abs(draw(config(crop=0.01), 0, 0, MANY, (8, 8)).shift).max() == 1
 
 

@@ -71,11 +71,11 @@ def test_red_is_the_first_channel(tmp_path: Path) -> None:
 
 
 def test_normalisation_is_the_formula_and_memory_is_channels_last() -> None:
-    preprocess = make(3, (4, 5), store_px=(7, 6))
-    stored = torch.randint(0, 256, (3, 7, 6, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    preprocess = make(3, (4, 5), store_px=(7, 9))
+    stored = torch.randint(0, 256, (3, 7, 9, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     before = stored.clone()
     x = preprocess.tensor(stored)
-    centre = stored[:, 1:5, 0:5].permute(0, 3, 1, 2).double() / 255
+    centre = stored[:, 1:5, 2:7].permute(0, 3, 1, 2).double() / 255
     mean, std = (torch.tensor(v, dtype=torch.float64).view(1, 3, 1, 1) for v in (preprocess.mean, preprocess.std))
     torch.testing.assert_close(x.double(), (centre - mean) / std, atol=1e-6, rtol=0)
     assert x.is_contiguous(memory_format=torch.channels_last)

@@ -19,7 +19,7 @@ from convlens.errors import ConfigError, ConvlensError
 class Commands(TyperGroup):
     """Turns every error into one line and an exit code; `--debug` shows the traceback instead."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except (ConvlensError, OSError) as error:
@@ -167,7 +167,11 @@ def evaluate(
     from convlens.cli.show import show_evaluation
     from convlens.model import Model
 
-    columns = {"image_column": image_column, "label_column": label_column, "split_column": split_column}
+    columns: dict[str, Any] = {
+        "image_column": image_column,
+        "label_column": label_column,
+        "split_column": split_column,
+    }
     loaded = Model.load(model)
     report = loaded.evaluate(source, split=split, **{key: value for key, value in columns.items() if value})
     show_evaluation(report, as_json=json)
@@ -209,6 +213,29 @@ def check(source: Source, json: AsJson = False) -> None:
         opened, health = check_source(source, progress=progress)
     if show_health(opened, health, as_json=json):
         raise typer.Exit(1)
+
+
+@app.command("find-rate")
+def find_rate(
+    source: Source = "digits",
+    network: Annotated[str | None, typer.Option(help="A name from 'convlens networks', or timm:NAME.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file of options.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="Any option.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Try learning rates from small to large, one batch each, and suggest one."""
+    from convlens.cli.progress import watch
+    from convlens.cli.show import show_rates
+    from convlens.config import Config, parse_assignment, read_toml
+    from convlens.experiment import find_rate as try_rates
+
+    flags = {"data.source": source} | ({"network.name": network} if network else {})
+    assignments = dict(parse_assignment(text) for text in set_ or [])
+    layers = (read_toml(config) if config else {}, flags, assignments)
+    asked = Config.build(*layers, origin=(str(config), "command line", "--set"))
+    with watch(quiet=json) as (_, progress):
+        curve = try_rates(source, config=asked, progress=progress)
+    show_rates(curve, as_json=json)
 
 
 @app.command()

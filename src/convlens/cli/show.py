@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from convlens.data.sources import Source
     from convlens.model import Prediction
     from convlens.run import Run
+    from convlens.training.finder import RateCurve
 
 MARKS = {"error": "[red]error[/]", "warning": "[yellow]warning[/]", "note": "note"}
 
@@ -124,6 +125,19 @@ def show_health(source: Source, health: Health, *, as_json: bool) -> bool:
         if not findings:
             console.print("Nothing to remark.")
     return any(finding.severity == "error" for finding in findings)
+
+
+def show_rates(curve: RateCurve, *, as_json: bool) -> None:
+    """Loss against rate as bars, and the suggestion."""
+    if as_json:
+        _json(asdict(curve))
+        return
+    console = Console(highlight=False)
+    low, high = min(curve.losses), max(curve.losses[: len(curve.losses) * 3 // 4])
+    for rate, loss in list(zip(curve.rates, curve.losses, strict=True))[::4]:
+        share = min(max((loss - low) / max(high - low, 1e-9), 0.0), 1.0)
+        console.print(f"{rate:9.2g}  {loss:7.3f}  {'#' * round(40 * share)}")
+    console.print(f"\nThe loss falls fastest at [bold]{curve.suggestion:g}[/]. Use it: --rate {curve.suggestion:g}")
 
 
 def show_networks(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:

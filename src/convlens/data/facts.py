@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +18,8 @@ from typing import Protocol
 import numpy as np
 
 from convlens.data.arrays import DIM_NOTE
-from convlens.data.image import Decoded, ImagePolicy, decode, resize
+from convlens.data.image import decode, resize
+from convlens.data.policy import Decoded, ImagePolicy
 from convlens.data.sources import Record, Source
 from convlens.errors import BadImage
 
@@ -85,7 +86,7 @@ def scan(source: Source, policy: ImagePolicy, threads: int, progress: Progress |
 
 def decode_all(
     source: Source, policy: ImagePolicy, sizing: Sizing | None, threads: int, progress: Progress | None = None
-) -> Iterator[Found]:
+) -> Generator[Found, None, None]:
     """Decode each record once, giving (facts, stored pixels of the readable ones) for successive runs of records.
 
     The order is that of the records; never more than a few runs are in memory.

@@ -17,7 +17,7 @@ from convlens.data.arrays import DARK_NOTE, SIXTEEN_BIT_NOTE
 from convlens.data.duplicates import SMALLEST_COMPARED_PX, Groups, Search, exact_duplicates
 from convlens.data.duplicates import near_duplicates as search
 from convlens.data.facts import Fact
-from convlens.data.findings import Finding, shorten
+from convlens.data.findings import Finding, Severity, shorten
 from convlens.data.sources import Record, Source
 from convlens.errors import DataError
 
@@ -100,7 +100,7 @@ def leaks(split: Split, groups: Groups, records: Sequence[Record]) -> tuple[Find
     for row, record in enumerate(records):
         if record.group is not None:
             named.setdefault(record.group, []).append(row)
-    kinds = (("groups of identical or nearly identical images", groups), ("groups of records", named.values()))
+    kinds = (("identical or nearly identical images", groups), ("records that belong together", named.values()))
     return tuple(finding for what, listed in kinds for finding in _leaks(what, listed, side, records))
 
 
@@ -118,8 +118,8 @@ def _leaks(
     yield Finding(
         "leak",
         "warning",
-        f"Leak: {len(across):,} {what} lie on two sides of the split the source came with ({held}), which flatters the "
-        f"score. Nothing was moved: remove them from one side, or let convlens divide the images. "
+        f"Leak: {_groups(len(across))} of {what} on two sides of the split the source came with ({held}). This "
+        f"flatters the score. Nothing was moved: remove them from one side, or let convlens divide the images. "
         f"For one: {shorten(records[row].id for row in across[0])}.",
         tuple(records[row].id for row in rows.tolist()),
     )
@@ -166,10 +166,11 @@ def _classes(source: Source, records: Sequence[Record]) -> Iterator[Finding]:
         )
     single = {name: ids for name, ids in kept.items() if len(ids) == 1}
     tiny = {name: ids for name, ids in kept.items() if 1 < len(ids) < FEW}
-    for found, severity, said in (
+    advice: tuple[tuple[dict[str, list[str]], Severity, str], ...] = (
         (single, "error", "1 image, which cannot be both learnt and tested. Add images or remove the class"),
         (tiny, "warning", f"fewer than {FEW} images; a score on so few says little. Add images"),
-    ):
+    )
+    for found, severity, said in advice:
         if found:
             which = f"Class {next(iter(found))!r} has" if len(found) == 1 else f"{len(found):,} classes have"
             names = "" if len(found) == 1 else f": {shorten(found)}"
@@ -203,8 +204,8 @@ def _duplicates(records: Sequence[Record], exact: Groups) -> Iterator[Finding]:
         yield Finding(
             "duplicate",
             "warning",
-            f"{sum(map(len, exact)):,} images are equal to another, pixel for pixel, in {_groups(len(exact))}. {TOGETHER}, "
-            f"but count more than once. For one: {_example(records, exact)}.",
+            f"{sum(map(len, exact)):,} images are equal to another, pixel for pixel, in {_groups(len(exact))}. "
+            f"{TOGETHER}, but they count more than once. For one: {_example(records, exact)}.",
             _ids(records, exact),
         )
     conflicting = [rows for rows in exact if len({records[row].label for row in rows}) > 1]
@@ -316,7 +317,8 @@ def _dark(facts: Sequence[Fact], white_level: int) -> Iterator[Finding]:
         "dark-16-bit",
         "warning",
         f"All {len(deep):,} 16-bit images use values up to about {white_level * peak / 255:.0f} only, where "
-        f"{white_level} is white: at most {peak + 1} of 256 grey levels are left. Set data.white_level, probably to {likely}.",
+        f"{white_level} is white: at most {peak + 1} of 256 grey levels are left. "
+        f"Set data.white_level, probably to {likely}.",
         _unless_all([fact.id for fact in deep], len(facts)),
     )
 

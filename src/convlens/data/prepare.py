@@ -159,7 +159,7 @@ def _look(source: Source, policy: ImagePolicy) -> list[tuple[int, int, int]]:
             header = read_header(image, policy)
         except BadImage:
             continue
-        found.append((header.height, header.width, 1 if header.is_grey else 3))
+        found.append((header.height, header.width, header.channels))
     return found
 
 
@@ -233,9 +233,9 @@ def prepare(
     targets = np.array(classes.indices(labels, where=source.name), dtype=np.int64)
     auto = default_fractions(len(store.records))
     asked = (config.data.valid_fraction, config.data.test_fraction)
-    fractions = tuple(a if f == "auto" else float(f) for f, a in zip(asked, auto, strict=True))
+    valid, test = (a if f == "auto" else float(f) for f, a in zip(asked, auto, strict=True))
     split = make_split(
-        store.records, targets, duplicate_groups=health.duplicate_groups, fractions=fractions, seed=config.seed
+        store.records, targets, duplicate_groups=health.duplicate_groups, fractions=(valid, test), seed=config.seed
     )
     split = replace(split, findings=(*split.findings, *leaks(split, health.duplicate_groups, store.records)))
     require_healthy(split.findings, strict=config.run.strict)

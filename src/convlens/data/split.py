@@ -216,7 +216,7 @@ def _deal(units: _Units, shares: Sequence[float], seed: int, *, cover: bool) -> 
         if dealt[unit] < 0:
             counts = units.counts[unit].items()
             need = {
-                part: (round(sum(n * lacking[part][code] / units.totals[code] for code, n in counts), 9))
+                part: round(sum(n * lacking[part][code] / units.totals[code] for code, n in counts), 9)
                 for part in open_parts
             }
             give(unit, max(open_parts, key=lambda part: (need[part], lacking_in_all[part])))
@@ -239,9 +239,10 @@ def _own_split(records: Sequence[Record]) -> np.ndarray | None:
 
 def _kept(part: np.ndarray, shares: Sequence[float]) -> Finding:
     taken = [SPOKEN[held] for held in (VALID, TEST) if shares[held] > 0]
-    counts = ", ".join(f"{int((part == held).sum()):,} {SPOKEN[held]}" for held in range(3))
-    carved = f"; {' and '.join(taken)} images are taken from its training images" if taken else ""
-    return Finding("own-split", "note", f"The split the source came with is kept{carved}. Now: {counts}.")
+    train, valid, test = (int((part == held).sum()) for held in range(3))
+    carved = f", {' and '.join(taken)} images are taken from its training images" if taken else ""
+    counts = f"{train:,} training, {valid:,} validation and {test:,} test images"
+    return Finding("own-split", "note", f"The split the source came with is kept{carved}: {counts}.")
 
 
 def _report(units: _Units, dealt: Sequence[int], shares: Sequence[float]) -> list[Finding]:

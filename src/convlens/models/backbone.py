@@ -41,6 +41,7 @@ REFUSED = frozenset(
         "scriptable",
     ]
 )
+LOCAL = "Give a local file instead: network.weights=PATH.safetensors."
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ def build(
     timm = _timm()
     cfg = _config(timm, name)
     _require_plain(name, options)
+    if pretrained and not cfg.hf_hub_id:
+        raise ConfigError(f"There are no published weights for timm:{name} in a safe format. {LOCAL}")
     arguments = {"in_chans": in_channels, "num_classes": outputs, **options}
     if cfg.fixed_input_size:
         arguments = {"img_size": pair(size_px), **arguments}
@@ -165,9 +168,6 @@ def _require_plain(name: str, options: Mapping[str, Any]) -> None:
 
 
 def _fetch(timm: ModuleType, name: str, cfg: Any, arguments: dict[str, Any]) -> nn.Module:
-    local = "Give a local file instead: network.weights=PATH.safetensors."
-    if not cfg.hf_hub_id:
-        raise ConfigError(f"There are no published weights for timm:{name} in a safe format. {local}")
     # one file in the safe format, and no way back to a pickled one
     safe = {"hf_hub_filename": "model.safetensors", "url": "", "file": None}
     try:
@@ -175,5 +175,5 @@ def _fetch(timm: ModuleType, name: str, cfg: Any, arguments: dict[str, Any]) -> 
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ConvlensError(
-            f"The published weights of timm:{name} ({cfg.hf_hub_id}) cannot be fetched: {reason}. {local}"
+            f"The published weights of timm:{name} ({cfg.hf_hub_id}) cannot be fetched: {reason}. {LOCAL}"
         ) from None

@@ -169,7 +169,7 @@ def parse_input(text: str) -> dict[str, Any]:
         found |= {"mean": (float(numbers[1]),) * channels, "std": (float(numbers[2]),) * channels}
     if crop := re.search(r"(\d+)\s*crop of\s*(\d+)", text, re.IGNORECASE):
         found |= {"size_px": int(crop[1]), "store_px": int(crop[2])}
-    elif square := re.search(r"\b(\d+)\s*x\s*\1\b", text):
+    elif square := re.search(r"\b(\d{2,})\s*x\s*\1\b", text):
         found["size_px"] = int(square[1])
     return found
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import html
 import io
-import math
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 
 from convlens.data.image import encode_png
 from convlens.errors import ShapeError
+from convlens.report.numbers import column, last, short
 
 # What each stand-in colour means to the page's style sheet.
 INK, MUTED, LINE, ACCENT, PAPER = "#01a001", "#01a002", "#01a003", "#01a004", "#01a005"
@@ -110,7 +111,9 @@ def learning_curve(
             axes.axvline(best_epoch, **GUIDE)
             if np.isfinite(best[at]):
                 axes.plot(best_epoch, best[at], clip_on=False, zorder=5, **POINT)
-        _name_ends(axes, [(key, epochs, values, ACCENT if key == "validation" else MUTED) for key, values in columns.items()])
+        _name_ends(
+            axes, [(key, epochs, values, ACCENT if key == "validation" else MUTED) for key, values in columns.items()]
+        )
         ends = ", ".join(f"{key} {short(last(v))}" for key, v in columns.items())
         return canvas.svg(f"{name}{' in percent' if percent else ''} over {len(epochs)} epochs. At the end: {ends}.")
 
@@ -292,37 +295,6 @@ def mistakes_sheet(images: Sequence[np.ndarray], across: int = 8) -> bytes:
     return contact_sheet([images[i : i + across] for i in range(0, len(images), across)])
 
 
-def column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
-    """One history column as floats, NaN where a row has no value."""
-    values = (row.get(name) for row in rows)
-    return np.array([math.nan if v is None else float(v) for v in values], dtype=float)
-
-
-def last(values: np.ndarray) -> float:
-    """The last value that is a number."""
-    finite = values[np.isfinite(values)]
-    return float(finite[-1]) if len(finite) else math.nan
-
-
-def short(value: float, digits: int = 3) -> str:
-    """A number for a label: as many digits as matter.
-
-    Example:
-        >>> short(0.001234), short(12345), short(99.5), short(2.0), short(0.0997, 2)
-        ('0.00123', '12k', '99.5', '2', '0.1')
-    """
-    if not math.isfinite(value):
-        return "-"
-    size = abs(value)
-    if size >= 10_000:
-        unit, word = (1_000_000, "M") if size >= 1_000_000 else (1000, "k")
-        return f"{value / unit:.3g}{word}" if size / unit < 10 else f"{value / unit:.0f}{word}"
-    if 0 < size < 0.001:
-        digits, _, power = f"{value:.1e}".partition("e")
-        return f"{digits.removesuffix('.0')}e{int(power)}"
-    return f"{value:.{digits}g}" if size < 1000 else f"{value:.0f}"
-
-
 def _rgb(image: np.ndarray) -> np.ndarray:
     if image.dtype != np.uint8 or image.ndim != 3:
         raise ShapeError(f"Expected a uint8 image (H, W, C); got {image.dtype} {image.shape}.")
@@ -373,6 +345,7 @@ class _Canvas:
         body = body[body.index("<svg") :]
         body = re.sub(r"<svg[^>]*>", "", body, count=1)
         body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, flags=re.S)  # it would style the whole page
+        body = re.sub(r"<g id=\"[^\"]*\"\s*/>", "", body)
         body = re.sub(r"<g id=\"[^\"]*\">", "<g>", body)
         body = re.sub(r"font-family: [^;\"]*;?\s?", "", body)
         body = re.sub(r" transform=\"rotate\(-0 [^\"]*\"", "", body)
@@ -381,7 +354,9 @@ class _Canvas:
         for colour, name in VARIABLES.items():
             body = body.replace(colour, f"var(--{name})")
         label = html.escape(described, quote=True)
-        return f'<svg class="figure" role="img" aria-label="{label}" viewBox="0 0 {WIDTH} {self.height}">{body}'.rstrip()
+        return (
+            f'<svg class="figure" role="img" aria-label="{label}" viewBox="0 0 {WIDTH} {self.height}">{body}'.rstrip()
+        )
 
 
 @contextlib.contextmanager
@@ -420,7 +395,7 @@ def _name_ends(axes: Any, lines: list[tuple[str, np.ndarray, np.ndarray, str]]) 
     ends = [(place(last(y)) - place(low)) / (place(high) - place(low)) * pixels for _, _, y, _ in lines]
     order = np.argsort(ends)
     apart = TYPE + 3
-    for lower, upper in zip(order, order[1:], strict=False):
+    for lower, upper in itertools.pairwise(order):
         if (lack := apart - (ends[upper] - ends[lower])) > 0:
             ends[lower], ends[upper] = ends[lower] - lack / 2, ends[upper] + lack / 2
     for (name, _, _, colour), height in zip(lines, ends, strict=True):

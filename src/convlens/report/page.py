@@ -21,7 +21,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from convlens.files import write_atomic
-from convlens.report import figures, reading, views
+from convlens.report import figures, numbers, reading, views
 
 SMALL_PX, SHEET_PX = 64, 1094
 PANELS = {"rate": "learning rate", "images_per_s": "images per second", "gradient_norm": "gradient norm"}
@@ -44,7 +44,6 @@ class Headline:
     baseline: Mapping[str, Any] | None = None
     part: str = "test"
     reading: str = ""
-
 
     @classmethod
     def of(cls, report: Mapping[str, Any], name: str = "accuracy", part: str = "test") -> Self:
@@ -190,22 +189,17 @@ class RunSummary:
 
 def render(summary: RunSummary) -> str:
     """The whole page as one string."""
-    environment = Environment(
-        loader=PackageLoader("convlens.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {
-        "percent": reading.percent, "between": reading.between, "count": reading.count, "many": reading.many,
-        "duration": reading.duration, "short": figures.short, "value": views.value, "picture": picture,
-        "kind": pixel_class, "sheet_width": sheet_width, "sheet_scale": sheet_scale,
-        "shell": shlex.quote, "python": json.dumps, "soft": breakable, "base": last_part, "along": views.along, "times": reading.times,
-    }  # fmt: skip
-    shown = summary.test or summary.valid
-    css = environment.get_template("page.css").render()
-    return environment.get_template("page.html.j2").render(
-        run=summary, shown=shown, part="test" if summary.test else "valid", views=views, reading=reading,
-        css=Markup(css), figures={name: Markup(svg) for name, svg in draw(summary).items()},
-    )  # fmt: skip
+    environment = _environment()
+    drawn = {name: Markup(svg) for name, svg in draw(summary).items()}
+    page = environment.get_template("page.html.j2").render(
+        run=summary,
+        shown=summary.test or summary.valid,
+        figures=drawn,
+        css=Markup(environment.get_template("page.css").render()),
+        views=views,
+        reading=reading,
+    )
+    return page.encode("utf-8", "replace").decode("utf-8")  # a file name need not be text
 
 
 def write(summary: RunSummary, path: str | Path) -> None:
@@ -286,3 +280,18 @@ def last_part(name: str) -> str:
 def png_size(png: bytes) -> tuple[int, int]:
     """Width and height from the header of a PNG."""
     return struct.unpack(">II", png[16:24])
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("convlens.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    written = (reading.percent, reading.between, reading.count, reading.many, reading.duration, reading.times)
+    seen = (numbers.short, views.value, views.along, picture, pixel_class, sheet_width, sheet_scale, breakable)
+    environment.filters |= {function.__name__: function for function in (*written, *seen, last_part)}
+    environment.filters |= {"shell": shlex.quote, "python": json.dumps}
+    return environment

@@ -9,17 +9,17 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from convlens.report.figures import column, short
+from convlens.report.numbers import column, short
 
-NONE = "–"
+NONE = DASH = "\u2013"
 
 
 def percent(value: float | None, digits: int = 1) -> str:
     """A share as percent; only what is all or nothing is written 100 or 0.
 
     Example:
-        >>> [percent(x).replace("\\u00a0", " ") for x in (0.94, 1.0, 0.9997, 0.99999, 0.0001, None)]
-        ['94.0 %', '100 %', '99.97 %', '> 99.99 %', '0.01 %', '–']
+        >>> [percent(x).replace("\\u00a0", " ") for x in (0.94, 1.0, 0.9997, 0.99999, 0.0001)]
+        ['94.0 %', '100 %', '99.97 %', '> 99.99 %', '0.01 %']
     """
     if value is None or not math.isfinite(value):
         return NONE
@@ -40,14 +40,14 @@ def between(interval: Mapping[str, Any], digits: int = 1) -> str:
     """An interval of shares, in percent; ends too near 0 or 100 to be written are rounded outwards.
 
     Example:
-        >>> between({"low": 0.935, "high": 0.944}), between({"low": 0.935, "high": 0.99999})
-        ('93.5–94.4', '93.5–100')
+        >>> between({"low": 0.935, "high": 0.944}) == "93.5\\u201394.4"
+        True
     """
     low, high = interval.get("low"), interval.get("high")
     if low is None or high is None:
         return NONE
     ends = [_share(end, digits) for end in (low, high)]
-    return "–".join({"<": "0", ">": "100"}.get(end[0], end) for end in ends)
+    return DASH.join({"<": "0", ">": "100"}.get(end[0], end) for end in ends)
 
 
 def _share(value: float, digits: int) -> str:
@@ -111,8 +111,11 @@ def headline(name: str, value: Mapping[str, Any], baseline: Mapping[str, Any] | 
     """
     where = {"test": "test", "valid": "validation"}.get(part, part)
     images = many(int(value["n"]), f"{where} image")
-    interval = f" ({value.get('level', 0.95):.0%} interval {between(value)})" if value.get("low") is not None else ""
-    interval = interval.replace("%", "\u00a0%", 1)
+    interval = (
+        f" ({100 * value.get('level', 0.95):g}\u00a0% interval {between(value)})"
+        if value.get("low") is not None
+        else ""
+    )
     share = percent(value["value"])
     said = {
         "accuracy": f"On {images} it was right {share} of the time{interval}",
@@ -216,9 +219,7 @@ def confidence(report: Mapping[str, Any], temperature: float | None, before: Map
     error = report["calibration"]["error"]
     if error["value"] is None:
         return "There were no images to compare stated with real confidence."
-    text = (
-        f"The confidence it states is off by {points(error['value'])} on average (interval {between(error)})."
-    )
+    text = f"The confidence it states is off by {points(error['value'])} on average (interval {between(error)})."
     if error["low"] == 0:
         text += " A perfectly honest network could show as much by chance."
     if before and before["error"]["value"] is not None and temperature is not None:

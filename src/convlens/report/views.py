@@ -116,7 +116,7 @@ def along(value: float, start: float) -> str:
         >>> along(0.75, 0.5)
         '50%'
     """
-    return f"{round(100 * (min(max(value, start), 1.0) - start) / (1.0 - start), 2):g}%"
+    return f"{round(100 * (min(max(value, start), 1.0) - start) / (1.0 - start), 1):g}%"
 
 
 def tint(index: int) -> str:

@@ -8,6 +8,7 @@ set aside under another name and said so.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import time
 from pathlib import Path
@@ -54,9 +55,10 @@ class Checkpoints:
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             self.failed = "the disk is full" if full else str(error.strerror or error)
-            self.events.add(
-                "warning", f"Checkpoint at step {step} was not written: {self.failed}. Older ones are kept."
-            )
+            with contextlib.suppress(OSError):  # the event's own file may lie on the same full disk
+                self.events.add(
+                    "warning", f"Checkpoint at step {step} was not written: {self.failed}. Older ones are kept."
+                )
             return None
         self.failed = ""
         for old in self.list()[:-KEEP]:
@@ -73,14 +75,13 @@ class Checkpoints:
         Raises:
             ArtefactError: there are checkpoints, but every one is damaged.
         """
-        damaged = []
         for path in reversed(self.list()):
             try:
                 return artefact.read(path, kind="checkpoint")
             except ArtefactError as error:
                 path.rename(path.with_suffix(".damaged"))
-                damaged.append(path.name)
                 self.events.add("warning", f"{error} It was set aside as {path.stem}.damaged.")
+        damaged = sorted(path.name for path in self.folder.glob("step-*.damaged"))  # now, or at an earlier resume
         if damaged:
             raise ArtefactError(
                 f"Every checkpoint in {self.folder} is damaged ({', '.join(damaged)}). Start a new run; "

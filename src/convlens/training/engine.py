@@ -78,7 +78,7 @@ class Engine:
     history: History = field(default_factory=History)
     events: Events = field(default_factory=Events)
     checkpoints: Checkpoints | None = None
-    save_model: Callable[[Path], None] = lambda path: None
+    save_model: Callable[[Path], object] = lambda path: None
     name_of: Callable[[int], str] = str
 
     def __post_init__(self) -> None:
@@ -162,7 +162,7 @@ class Engine:
         self.network.train()
         for batch in self.train.epoch(self.state.epoch, start=self.state.batch):
             self._tell("on_batch_begin")
-            self._batch(batch)
+            self.learn(batch)
             self._tell("on_batch_end")
             self.state.epoch_seconds = already + time.perf_counter() - started
             if self._at_step_end():
@@ -175,7 +175,8 @@ class Engine:
         self.history.append(row)
         self._save_if_asked_or_due()
 
-    def _batch(self, batch: Batch) -> None:
+    def learn(self, batch: Batch) -> Tensor:
+        """Forward, backward and, when enough batches have come together, an update; returns the loss."""
         first = self.state.batch % self.settings.accumulate == 0
         seed_step(self.seed, self.state.epoch, self.state.batch, self.hardware.device)
         images = batch.images.to(self.hardware.device, non_blocking=True)
@@ -199,16 +200,20 @@ class Engine:
             self._update()
         if len(self._losses) >= CHECK_EVERY:
             self._check_losses()
+        return loss.detach()
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of an update."""
+        settings, warmup = self.settings, float(self.settings.warmup)
+        return self.rate * rate_factor(settings, step, self.total_steps, self.steps_per_epoch, warmup)
 
     def _update(self) -> None:
         settings = self.settings
         if settings.clip_norm:
             nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip_norm)
         if settings.gradient_norms:
-            self._norms.append(torch.stack(torch._foreach_norm([p.grad for _, p in self._with_gradient()])))
-        rate = self.rate * rate_factor(
-            settings, self.state.step, self.total_steps, self.steps_per_epoch, float(settings.warmup)
-        )
+            self._norms.append(torch.stack(torch._foreach_norm([gradient for _, gradient in self._gradients()])))
+        rate = self.rate_at(self.state.step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         decay_weights(self.weights, rate, float(settings.weight_decay))
@@ -233,7 +238,7 @@ class Engine:
         row["images_per_s"] = round(self.train.samples / max(self.state.epoch_seconds, 1e-9), 1)
         if self._norms:
             means = torch.stack(self._norms).mean(0).tolist()
-            row["gradient_norms"] = dict(zip([name for name, _ in self._with_gradient()], means, strict=True))
+            row["gradient_norms"] = dict(zip([name for name, _ in self._gradients()], means, strict=True))
         for callback in self.callbacks:
             callback.on_epoch_end(self, row)
         return row
@@ -346,8 +351,8 @@ class Engine:
         last = min(first + self.settings.accumulate, len(self.train)) - 1
         return self.train.slice(last).stop - self.train.slice(first).start
 
-    def _with_gradient(self) -> list[tuple[str, nn.Parameter]]:
-        return [(name, p) for name, p in self.network.named_parameters() if p.grad is not None]
+    def _gradients(self) -> list[tuple[str, Tensor]]:
+        return [(name, p.grad) for name, p in self.network.named_parameters() if p.grad is not None]
 
     def _tell(self, stage: str) -> None:
         for callback in self.callbacks:

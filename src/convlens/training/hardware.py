@@ -130,13 +130,13 @@ def keep_depthwise_float32(network: nn.Module, hardware: Hardware) -> Iterator[N
     if hardware.precision == "bfloat16" and hardware.device == "cpu":
         for module in network.modules():
             if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
-                module.forward = functools.partial(_float32_forward, module.forward)
+                module.__dict__["forward"] = functools.partial(_float32_forward, module.forward)
                 wrapped.append(module)
     try:
         yield
     finally:
         for module in wrapped:
-            del module.forward
+            del module.__dict__["forward"]
 
 
 def _float32_forward(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from convlens.config import TrainConfig
 
 
-def decayed_parameters(network: nn.Module) -> list[nn.Parameter]:
+def decayed_parameters(network: nn.Module) -> list[Tensor]:
     """The trainable weights that decay and penalties act on: kernels and matrices, not norms and biases."""
     return [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
 
@@ -42,13 +42,13 @@ def build_optimiser(network: nn.Module, settings: TrainConfig, rate: float) -> t
 
 
 @torch.no_grad()
-def decay_weights(weights: list[nn.Parameter], rate: float, weight_decay: float) -> None:
+def decay_weights(weights: list[Tensor], rate: float, weight_decay: float) -> None:
     """Shrink weights by `1 - rate * weight_decay`."""
     if weight_decay and weights:
         torch._foreach_mul_(weights, 1.0 - rate * weight_decay)
 
 
-def penalty(weights: list[nn.Parameter], l1: float, l2: float) -> Tensor:
+def penalty(weights: list[Tensor], l1: float, l2: float) -> Tensor:
     """`l2 * sum w^2 + l1 * sum |w|`, differentiable."""
     terms = [l2 * w.square().sum() + l1 * w.abs().sum() for w in weights]
     return torch.stack(terms).sum()

@@ -29,9 +29,7 @@ from convlens.training.history import Events, History
 SMALL_PX = 64
 
 
-def make_plan(
-    network: nn.Module, config: Config, prepared: Prepared, *, from_scratch: bool
-) -> tuple[Config, Hardware]:
+def make_plan(network: nn.Module, config: Config, prepared: Prepared, *, from_scratch: bool) -> tuple[Config, Hardware]:
     """Decide every open option, each with its reason; the network is timed but not changed."""
     size = prepared.preprocess.size_px[0]
     config = _choose_augmentation(config, prepared)
@@ -70,9 +68,7 @@ def make_engine(
     store, split, size = prepared.store, prepared.split, int(config.train.batch_size)
 
     def batches(rows: np.ndarray, batch_size: int, *, shuffle: bool) -> Batches:
-        return Batches(
-            store.images, prepared.targets, rows, batch_size=batch_size, seed=config.seed, shuffle=shuffle
-        )
+        return Batches(store.images, prepared.targets, rows, batch_size=batch_size, seed=config.seed, shuffle=shuffle)
 
     return Engine(
         network=network,

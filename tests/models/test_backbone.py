@@ -1,0 +1,115 @@
+"""timm's networks by name: no network is reached, and no weights are needed."""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from convlens.errors import ConfigError, ConvlensError
+from convlens.models import backbone, catalog
+
+timm = pytest.importorskip("timm", reason="timm is not installed")
+NAME = "timm:test_efficientnet"
+
+
+def build(name: str = NAME, **arguments: Any) -> nn.Module:
+    return catalog.build(name, **{"in_channels": 3, "outputs": 10, "size_px": 64, **arguments})
+
+
+def test_has_the_channels_and_the_outputs_asked_for() -> None:
+    network = build(in_channels=1, outputs=4).eval()
+    assert network(torch.rand(2, 1, 64, 64)).shape == (2, 4)
+
+
+def test_options_reach_timm() -> None:
+    kinds = {type(module).__name__ for module in build(pad_type="same").modules()}
+    assert "Conv2dSame" in kinds
+    assert "Conv2dSame" not in {type(module).__name__ for module in build().modules()}
+
+
+def test_a_network_of_one_size_is_built_for_that_size() -> None:
+    network = build("timm:test_vit", size_px=(96, 64)).eval()
+    assert network(torch.rand(1, 3, 96, 64)).shape == (1, 10)
+
+
+def test_expected_input_is_that_of_timm() -> None:
+    found = backbone.expected_input("resnet18")
+    assert found is not None
+    assert (found.size_px, found.store_px, found.crop_share) == (224, 236, 0.95)
+    assert (found.mean, found.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert backbone.expected_input(build()) == backbone.expected_input("test_efficientnet")
+    assert backbone.expected_input(nn.Linear(1, 1)) is None
+
+
+def test_the_catalog_says_why_it_expects_it() -> None:
+    found = catalog.expected_input("timm:resnet18", pretrained=True)
+    assert found["size_px"] == 224
+    assert found["store_px"] == 236
+    assert found["reason"] == "as the published weights of timm:resnet18 expect"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("timm:mobilnetv2_100", {}, "no network 'mobilnetv2_100'. The nearest are mobilenetv2_100,"),
+        ("timm:zzzzqqq", {}, r"no network 'zzzzqqq'. It has \d+, such as resnet18"),
+        ("timm:hf-hub:timm/resnet18", {}, "timm has no network"),
+        ("timm:../weights", {}, "timm has no network"),
+        ("timm:resnet18.nope", {}, "no weights 'nope' for resnet18. It has .*a1_in1k"),
+        (NAME, {"bogus": 3}, "cannot be built with bogus=3"),
+        (NAME, {"checkpoint_path": "/etc/passwd"}, "does not take 'checkpoint_path'"),
+        (NAME, {"features_only": True}, "does not take 'features_only'"),
+        (NAME, {"act_layer": {"a": 1}}, "act_layer must be a plain value"),
+    ],
+)
+def test_errors(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build(name, **options)
+
+
+def test_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+    create = timm.create_model
+
+    def offline(name: str, pretrained: bool = False, **options: Any) -> nn.Module:
+        if pretrained:
+            asked.update(options)
+            raise OSError("We couldn't connect\n to the hub")
+        return create(name, **options)
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(
+        ConvlensError, match=r"\(timm/test_efficientnet.r160_in1k\) cannot be fetched: We couldn't connect to"
+    ):
+        build(pretrained=True)
+    assert asked["pretrained_cfg_overlay"] == {"hf_hub_filename": "model.safetensors", "url": "", "file": None}
+
+
+def test_weights_that_were_fetched_name_origin_and_licence(monkeypatch: pytest.MonkeyPatch) -> None:
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained=False, **options: create(name, **options))
+    found = backbone.published_weights(build(pretrained=True))
+    assert found == {"origin": "timm/test_efficientnet.r160_in1k", "licence": "apache-2.0"}
+
+
+def test_a_network_without_published_weights_says_so() -> None:
+    bare = next(name for name in timm.list_models() if not timm.models.get_pretrained_cfg(name).hf_hub_id)
+    with pytest.raises(ConfigError, match=rf"no published weights for timm:{bare} .*network.weights=PATH"):
+        build(f"timm:{bare}", pretrained=True)
+
+
+def test_without_timm_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *rest: Any, **more: Any) -> Any:
+        if name.partition(".")[0] == "timm":
+            raise ImportError(name)
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ConfigError, match=r"pip install 'convlens\[timm\]'"):
+        build()

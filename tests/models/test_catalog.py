@@ -1,0 +1,177 @@
+"""Every network of the catalog, swept by the same tests; what is listed is tested."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from convlens.errors import ConfigError, ShapeError
+from convlens.models import catalog
+from convlens.models.catalog import NETWORKS
+from convlens.models.walk import walk
+
+PARAMETERS = {"lenet5": 61_706, "tutorial": 62_006, "mlp": 101_770}
+LAYERS = {
+    "lenet5": ["conv1", "pool1", "conv2", "pool2", "fc1", "fc2", "fc3"],
+    "tutorial": ["conv1", "pool", "conv2", "fc1", "fc2", "fc3"],
+}
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def build(name: str, size_px: int | tuple[int, int] = 32, in_channels: int = 3, outputs: int = 10) -> nn.Module:
+    return catalog.build(name, in_channels=in_channels, outputs=outputs, size_px=size_px)
+
+
+def count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(("in_channels", "outputs"), [(1, 2), (3, 10), (5, 1)])
+def test_gives_a_row_of_logits_per_image_at_three_sizes(name: str, in_channels: int, outputs: int) -> None:
+    smallest = NETWORKS[name].smallest_px
+    for size in [(smallest, smallest), (28, 28), (33, 40)]:
+        network = build(name, size, in_channels, outputs).eval()
+        assert network(torch.rand(2, in_channels, *size)).shape == (2, outputs)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_one_pixel_less_than_the_smallest_is_an_error(name: str) -> None:
+    with pytest.raises((ShapeError, ConfigError), match=f"{name}|at least 1"):
+        build(name, NETWORKS[name].smallest_px - 1)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_parameter_receives_a_gradient(name: str) -> None:
+    network = build(name)
+    nn.functional.cross_entropy(network(torch.rand(8, 3, 32, 32)), torch.arange(8)).backward()
+    for path, parameter in network.named_parameters():
+        assert parameter.grad is not None, path
+        assert bool(parameter.grad.isfinite().all()), path
+        assert bool(parameter.grad.abs().sum() > 0), path
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_evaluation_is_deterministic_and_knows_no_neighbours(name: str) -> None:
+    network, x = build(name).eval(), torch.rand(4, 3, 32, 32)
+    with torch.no_grad():
+        together = network(x)
+        assert torch.equal(together, network(x))
+        torch.testing.assert_close(network(x[2:3]), together[2:3])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_weights_carry_the_whole_network(name: str) -> None:
+    first, second, x = build(name), build(name), torch.rand(4, 3, 32, 32)
+    first(x)  # moves the running statistics, where there are any
+    first.eval(), second.eval()
+    assert not torch.equal(first(x), second(x))
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(first(x), second(x))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_is_built_without_memory_on_the_meta_device(name: str) -> None:
+    with torch.device("meta"):
+        network = build(name)
+    assert {tensor.device.type for tensor in network.state_dict().values()} == {"meta"}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_walk_counts_every_parameter(name: str) -> None:
+    network = build(name)
+    assert sum(row.parameters for row in walk(network, (1, 3, 32, 32))) == count(network)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_an_unknown_option_lists_the_known(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} has no option 'colour'. (Options: |It takes no options)"):
+        catalog.build(name, in_channels=1, outputs=2, size_px=32, colour=3)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_are_those_that_are_published(name: str) -> None:
+    channels, *size = NETWORKS[name].input
+    assert count(build(name, tuple(size), channels)) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_have_their_published_names(name: str) -> None:
+    assert [child for child, _ in build(name).named_children()] == LAYERS[name]
+
+
+def test_lenet5_frames_28_px_by_2() -> None:
+    lenet28, lenet32 = build("lenet5", 28, 1).eval(), build("lenet5", 32, 1).eval()
+    lenet32.load_state_dict(lenet28.state_dict())
+    x = torch.rand(2, 1, 28, 28)
+    torch.testing.assert_close(lenet28(x), lenet32(nn.functional.pad(x, (2, 2, 2, 2))))
+
+
+def test_the_parameters_of_lenet5_layer_by_layer() -> None:
+    rows = {row.name: row for row in walk(build("lenet5", 32, 1), (1, 1, 32, 32))}
+    assert [rows[n].parameters for n in ("conv1", "conv2", "fc1", "fc2", "fc3")] == [156, 2416, 48120, 10164, 850]
+    shapes = [rows[n].output_shape[1:] for n in ("conv1", "pool1", "conv2", "pool2")]
+    assert shapes == [(6, 28, 28), (6, 14, 14), (16, 10, 10), (16, 5, 5)]
+
+
+def test_the_tutorial_network_fits_32_to_35_px_with_the_same_weights() -> None:
+    assert {count(build("tutorial", n)) for n in (32, 33, 34, 35)} == {62_006}
+    assert count(build("tutorial", 36)) != 62_006
+
+
+def test_mlp_options() -> None:
+    network = catalog.build("mlp", in_channels=1, outputs=3, size_px=(4, 5), hidden=[7, 6], dropout=0.5)
+    assert count(network) == 20 * 7 + 7 + 7 * 6 + 6 + 6 * 3 + 3
+    assert count(catalog.build("mlp", in_channels=1, outputs=3, size_px=4, hidden=[])) == 16 * 3 + 3
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("lenet", {}, "no network 'lenet'. Did you mean 'lenet5'. .*timm:NAME"),
+        ("zzz", {}, "Choose from: compact, layers, lenet5, mlp, tutorial"),
+        ("lenet5", {"size_px": 15}, r"lenet5 at 15 x 15 px: pool2: .*floor\(.* from an input of 16 on"),
+        ("tutorial", {"size_px": (40, 10)}, "tutorial at 40 x 10 px: conv2: .*from an input of 16 on"),
+        ("compact", {"width": 0}, "compact: width does not accept 0"),
+        ("mlp", {"hidden": [0]}, "mlp: hidden does not accept"),
+        ("mlp", {"outputs": 0}, "at least 1 channel, output and pixel; got .* 0 outputs"),
+        ("lenet5", {"pretrained": True}, "'lenet5' has no published weights; .*network.weights=PATH"),
+        ("layers", {}, "takes one option, layers: .* got none"),
+        ("layers", {"layers": [], "width": 3}, "takes one option, layers: .* got layers, width"),
+    ],
+)
+def test_errors(name: str, arguments: dict[str, object], message: str) -> None:
+    given = {"in_channels": 1, "outputs": 2, "size_px": 32, **arguments}
+    with pytest.raises((ConfigError, ShapeError), match=message):
+        catalog.build(name, **given)  # type: ignore[arg-type]
+
+
+def test_a_builder_that_fails_is_a_config_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(in_channels: int, outputs: int, size_px: tuple[int, int], *, depth: int = 1) -> nn.Module:
+        raise RuntimeError("negative dimension")
+
+    monkeypatch.setitem(NETWORKS, "broken", catalog.Entry(broken, "", 2000, "", (1, 8, 8), 1))
+    with pytest.raises(ConfigError, match=r"broken cannot be built with {'depth': 2}: negative dimension"):
+        catalog.build("broken", in_channels=1, outputs=2, size_px=8, depth=2)
+
+
+def test_the_table() -> None:
+    rows = {row["name"]: row for row in catalog.rows()}
+    assert list(rows) == list(NETWORKS)
+    assert {name: rows[name]["parameters"] for name in PARAMETERS} == PARAMETERS
+    for row in rows.values():
+        assert row["title"]
+        assert row["source"]
+        assert row["licence"] == "Apache-2.0"
+        assert 1950 < row["year"] < 2100
+        assert len(row["input"]) == 3
+
+
+def test_fresh_networks_expect_nothing_of_their_input() -> None:
+    assert catalog.expected_input("lenet5") == {}
+    assert catalog.expected_input("timm:resnet18") == {}

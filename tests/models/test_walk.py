@@ -1,0 +1,144 @@
+"""The walk through any network: its rows, what it leaves untouched, and its errors."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from convlens.errors import ShapeError
+from convlens.models.walk import walk
+from convlens.nn.layers import SamePad2d
+
+
+class Shared(nn.Module):
+    """One layer used twice, a parameter of its own, a layer never used, a counter, and a second output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 2, 3, padding=1)
+        self.norm = nn.BatchNorm2d(2)
+        self.unused = nn.Linear(3, 3)
+        self.scale = nn.Parameter(torch.ones(2, 1, 1))
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        self.seen += 1
+        x = torch.dropout(self.norm(self.conv(self.conv(x))) * self.scale, 0.5, train=True)
+        return x.mean((2, 3)), x
+
+
+def test_rows_add_up_and_follow_the_execution() -> None:
+    network = Shared()
+    rows = walk(network, (3, 2, 5, 5))
+    assert [row.name for row in rows] == ["conv", "conv", "norm", "network"]
+    assert [row.parameters for row in rows] == [38, 0, 4, 2 + 12]
+    assert rows[-1].output_shape == (3, 2)
+    assert rows[0].output_shape == (3, 2, 5, 5)
+    assert sum(row.parameters for row in rows) == sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_leaves_everything_as_it_was() -> None:
+    network = nn.Sequential(Shared(), nn.Identity()).train()
+    network[0].norm.eval()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    flags = [module.training for module in network.modules()]
+    states = torch.random.get_rng_state(), random.getstate()
+    walk(network, (1, 2, 5, 5))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert [module.training for module in network.modules()] == flags
+    assert torch.equal(torch.random.get_rng_state(), states[0])
+    assert random.getstate() == states[1]
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+
+
+def test_rows_become_json() -> None:
+    row = walk(nn.Linear(4, 2), (1, 4))[-1]
+    assert asdict(row) == {"name": "network", "kind": "Linear", "output_shape": (1, 2), "parameters": 10}
+
+
+def test_nested_layers_have_their_path_and_identities_are_left_out() -> None:
+    network = nn.Sequential(nn.Sequential(nn.ReLU(), nn.Identity()), nn.Flatten())
+    assert [row.name for row in walk(network, (1, 2, 2))] == ["0.0", "1", "network"]
+
+
+def test_works_without_memory_and_in_other_precisions() -> None:
+    with torch.device("meta"):
+        assert walk(nn.Linear(4, 2), (1, 4))[-1].output_shape == (1, 2)
+    assert walk(nn.Linear(4, 2).double(), (1, 4))[-1].output_shape == (1, 2)
+
+
+def test_an_output_that_is_no_tensor_has_no_shape() -> None:
+    class Odd(nn.Module):
+        def forward(self, x: Tensor) -> str:
+            return "no tensor"
+
+    class Named(nn.Module):
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"logits": x}
+
+    assert walk(Odd(), (1, 2))[-1].output_shape == ()
+    assert walk(Named(), (1, 2))[-1].output_shape == (1, 2)
+
+
+def test_a_failure_that_a_network_catches_itself_is_none() -> None:
+    class Careful(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(3, 2), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            try:
+                return self.first(x)
+            except RuntimeError:
+                return self.second(x)
+
+    assert [row.name for row in walk(Careful(), (1, 4))] == ["second", "network"]
+
+
+class Reshaped(nn.Module):
+    """Fails outside any layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.view(1, 7)
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "message"),
+    [
+        (
+            nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(99, 2)),
+            (1, 1, 8, 8),
+            r"2 \(Linear\) receives 1 x 72. It expects 99 values; set in_features=72, or another data.size_px.$",
+        ),
+        (
+            nn.Sequential(nn.Conv2d(1, 2, 3), nn.Linear(72, 2)),
+            (1, 1, 8, 8),
+            r"1 \(Linear\) receives 1 x 2 x 6 x 6. .*Flatten the map before it",
+        ),
+        (
+            nn.Sequential(nn.Sequential(nn.Conv2d(3, 2, 3))),
+            (1, 1, 8, 8),
+            r"0.0 \(Conv2d\) receives 1 x 1 x 8 x 8. It expects 3 channels; set in_channels=1, or data.channels",
+        ),
+        (nn.Sequential(nn.Conv2d(1, 1, 5)), (1, 1, 4, 3), r"window of 5 does not fit into 4 \+ 2 x 0 = 4.*padding=1"),
+        (nn.Sequential(nn.Conv2d(1, 1, 3, dilation=4)), (1, 1, 8, 8), "window of 9 does not fit into 8"),
+        (nn.Sequential(nn.MaxPool2d(2), nn.MaxPool2d(2)), (1, 1, 3, 3), r"1 \(MaxPool2d\) .*window of 2 .* into 1"),
+        (nn.Sequential(nn.BatchNorm2d(4)), (1, 3, 8, 8), r"0 \(BatchNorm2d\) .*expects 4 channels; set num_features=3"),
+        (
+            nn.Sequential(nn.Flatten(), nn.Conv2d(1, 1, 1)),
+            (1, 1, 4, 4),
+            r"1 \(Conv2d\) receives 1 x 16. It expects a map",
+        ),
+        (nn.Sequential(nn.Flatten(), nn.BatchNorm2d(1)), (1, 1, 4, 4), "expects a map"),
+        (nn.Sequential(SamePad2d(3), Reshaped()), (1, 1, 4, 4), r"1 \(Reshaped\) receives 1 x 1 x 6 x 6. torch says: "),
+        (Reshaped(), (1, 4), r"network \(Reshaped\) receives 1 x 4. torch says: .*Change this layer, or data.size_px"),
+    ],
+)
+def test_errors_name_layer_input_and_repair(network: nn.Module, shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ShapeError, match=message):
+        walk(network, shape)

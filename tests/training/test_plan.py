@@ -1,0 +1,74 @@
+"""What is open becomes decided, with a reason; what was asked stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import rig
+
+from convlens.config import Config
+from convlens.data.symmetry import mirror_test
+from convlens.training.defaults import Facts, complete
+from convlens.training.finder import find_rate
+from convlens.training.plan import make_plan
+
+
+def test_nothing_stays_open_and_everything_chosen_has_a_reason(tmp_path: Path) -> None:
+    config, data = rig.prepared(tmp_path)
+    config, _ = make_plan(rig.network(), config, data, from_scratch=True)
+    left = [name for name, value, _ in config.rows() if value == "auto" and name.split(".")[0] in ("train", "augment")]
+    assert left == []
+    assert config.train.epochs == 3
+    assert config.origins["train.epochs"] == "argument"
+    assert config.origins["train.optimiser"].startswith("chosen: ")
+
+
+def test_more_images_need_fewer_epochs_and_the_user_wins() -> None:
+    def epochs(images: int, **options: object) -> int:
+        facts = Facts(train_images=images, size_px=28, from_scratch=True, augmented_as="objects")
+        return int(complete(Config.build({f"train.{k}": v for k, v in options.items()}), facts).train.epochs)
+
+    assert epochs(1_000) > epochs(50_000) >= epochs(10_000_000) >= 1
+    assert epochs(1_000, epochs=2) == 2
+
+
+def test_the_rate_follows_optimiser_and_batch() -> None:
+    facts = Facts(train_images=50_000, size_px=28, from_scratch=True, augmented_as="objects")
+    sgd, small, adam = (
+        float(complete(Config.build(layer), facts).train.rate)
+        for layer in ({}, {"train.batch_size": 32}, {"train.optimiser": "adamw"})
+    )
+    assert small == sgd / 2
+    assert adam < sgd / 10
+
+
+def test_mirror_images_of_arrows_mislead_and_of_discs_do_not() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 60, (400, 14, 14, 1), dtype=np.uint8)
+    targets = np.arange(400) % 2
+    images[targets == 0, 4:10, :6] += 90  # class 0 is bright on the left, class 1 on the right
+    images[targets == 1, 4:10, 8:] += 90
+    assert mirror_test(images, targets, np.arange(400)).gain < 0
+
+    level = rng.integers(0, 60, (400, 14, 14, 1), dtype=np.uint8)
+    for image, target in zip(level, targets, strict=True):
+        row = 2 if target else 9  # class 0 is bright at the bottom, class 1 at the top, left or right alike
+        column = rng.integers(0, 10)
+        image[row : row + 3, column : column + 4] += 150
+    found = mirror_test(level, targets, np.arange(400))
+    assert found.gain >= 0
+    assert str(found.questions) in str(found)
+
+
+def test_the_rate_finder_leaves_the_network_alone_and_finds_a_rate_that_learns(tmp_path: Path) -> None:
+    config, data = rig.prepared(tmp_path)
+    network = rig.network()
+    before = {name: t.clone() for name, t in network.state_dict().items()}
+    config, hardware = make_plan(network, config, data, from_scratch=True)
+    curve = find_rate(network, config, data, hardware)
+    assert all((t == before[name]).all() for name, t in network.state_dict().items())
+    assert list(curve.rates) == sorted(curve.rates)
+    assert 1e-5 < curve.suggestion < 3
+    made = rig.engine(tmp_path, epochs=4, rate=curve.suggestion)
+    assert made.fit()[-1]["train_loss"] < 0.6 * made.history[0]["train_loss"] + 0.1
