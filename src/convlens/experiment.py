@@ -8,13 +8,10 @@ computed here that a floor below could compute.
 
 from __future__ import annotations
 
-import errno
 import os
-import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +20,6 @@ import numpy as np
 import torch
 
 from convlens.config import Config, by_leaf, read_toml
-from convlens.data.augment import Augment
 from convlens.data.classes import Classes
 from convlens.data.health import Health, inspect
 from convlens.data.image import ImagePolicy
@@ -31,26 +27,24 @@ from convlens.data.prepare import Prepared, Wanted, choose_input, make_preproces
 from convlens.data.preprocess import Preprocess
 from convlens.data.sources import Source
 from convlens.data.store import scan
-from convlens.errors import ConfigError, ConvlensError, RunError, TrainingError
+from convlens.errors import ConfigError, ConvlensError, DataError, RunError
 from convlens.files import locked, sweep_aside, write_atomic
 from convlens.metrics.classification import headline
 from convlens.model import Model, versions
 from convlens.models import backbone, catalog
 from convlens.models.walk import walk
-from convlens.report.figures import contact_sheet
 from convlens.run import Run
-from convlens.summary import summarise
+from convlens.summary import draw_contact_sheet, summarise
 from convlens.training.callbacks import Callback, TensorBoard
 from convlens.training.checkpoint import Checkpoints
 from convlens.training.finder import RateCurve
 from convlens.training.finder import find_rate as try_rates
 from convlens.training.hardware import Hardware
-from convlens.training.interrupt import Interrupt, Interrupted
+from convlens.training.interrupt import Interrupted
 from convlens.training.plan import make_engine, make_plan
 
 Progress = Callable[[str, int, int], None]
 Ready = tuple[Config, Model, Prepared, Hardware]
-SHEET_IMAGES, SHEET_DRAWS = 12, 5
 ARRAYS = "arrays"
 
 
@@ -83,7 +77,7 @@ def train(
     opened = open_all(config, arrays)
     run = Run.create(config)
     path = _Path(run, callbacks, progress)
-    with locked(run.directory), _resumable(run):
+    with locked(run.directory), run.resumable():
         run.write("run", {"config": config.to_json(), "versions": versions(), "argv": _argv()})
         try:
             ready = path.begin(config, opened)
@@ -109,7 +103,7 @@ def resume(
         RunError: it is not a run, another process works on it, or its data has changed.
     """
     run = Run.open(directory)
-    with locked(run.directory), _resumable(run):
+    with locked(run.directory), run.resumable():
         if run.report_path.exists():
             raise RunError(f"{run.directory} is finished; its report is {run.report_path}. Nothing to resume.")
         sweep_aside(run.directory)
@@ -234,7 +228,7 @@ class _Path:
         preprocess = Preprocess.from_json(stored["preprocess"])
         progress = _stage(self.progress, "decoding")
         prepared = prepare(config, opened, preprocess, learn_normalisation=False, progress=progress)
-        require_same_data(run, prepared)
+        run.require_same_data(prepared.table())
         model.adopt(prepared)
         if versions() != stored["versions"]:
             run.events.add("warning", f"The run began with {stored['versions']}; it goes on with {versions()}.")
@@ -295,7 +289,10 @@ class _Path:
         if len(split.valid):
             logits = model.logits(store.images[split.valid])
             if config.evaluate.calibrate:
-                model.calibrate(logits, targets[split.valid], promise=config.evaluate.abstain, level=level)
+                try:
+                    model.calibrate(logits, targets[split.valid], promise=config.evaluate.abstain, level=level)
+                except DataError as error:  # what was trained for hours is kept
+                    run.events.add("warning", f"{error} The model has no such rule: it always answers.")
             evaluation["valid"] = model.report(logits, targets[split.valid], level=level, seed=config.seed)
             evaluation["valid"]["uncalibrated"] = _calibration_of(model, logits, targets[split.valid])
         test_logits = np.zeros((0, len(prepared.classes)), np.float32)
@@ -320,62 +317,6 @@ def _calibration_of(model: Model, logits: np.ndarray, targets: np.ndarray) -> di
     """The calibration section as it would be without the temperature."""
     raw = Model(model.network, model.task, model.classes, model.preprocess, card={})
     return raw.report(logits, targets)["calibration"]
-
-
-def require_same_data(run: Run, prepared: Prepared) -> None:
-    """Check that the data is that with which the run began.
-
-    Raises:
-        RunError: it has changed; names the first differences.
-    """
-    before = {row["id"]: row for row in run.read("data")["records"]}
-    now = {row["id"]: row for row in prepared.table()}
-    if before == now:
-        return
-    kept = sorted(before.keys() & now.keys())
-    changes = [f"{name} is gone" for name in sorted(before.keys() - now.keys())]
-    changes += [f"{name} is new" for name in sorted(now.keys() - before.keys())]
-    for key in ("content", "label"):
-        changes += [f"{name} has another {key}" for name in kept if before[name][key] != now[name][key]]
-    # one file more or less moves others to another part: said only where nothing else explains it
-    moved = [f"{name} moved from {before[name]['part']} to {now[name]['part']}" for name in kept]
-    changes = changes or [text for name, text in zip(kept, moved, strict=True) if before[name] != now[name]]
-    count = "1 change" if len(changes) == 1 else f"{len(changes):,} changes"
-    listed = "; ".join(changes[:5]) + ("; ..." if len(changes) > 5 else "")
-    raise RunError(
-        f"The data has changed since {run.directory} began, {count}: {listed}. Restore the data, or start a new run."
-    )
-
-
-def draw_contact_sheet(config: Config, prepared: Prepared) -> bytes:
-    """Some training images as stored, and under each what augmentation makes of it in several epochs, as PNG."""
-    rows = prepared.split.train
-    chosen = np.sort(rows)[:: max(1, len(rows) // SHEET_IMAGES)][:SHEET_IMAGES]
-    images = prepared.store.images[np.sort(chosen)]
-    augment = Augment(config.augment, prepared.preprocess, seed=config.seed, classes=len(prepared.classes))
-    targets = torch.from_numpy(prepared.targets[chosen])
-    drawn = [list(images)]
-    for epoch in range(SHEET_DRAWS):
-        x, _ = augment(torch.from_numpy(images), targets, chosen, epoch)
-        drawn.append(list(prepared.preprocess.picture(x)))
-    return contact_sheet(drawn)
-
-
-@contextmanager
-def _resumable(run: Run) -> Iterator[None]:
-    """Say how to go on when the work in a run directory is broken off by a signal or a full disk."""
-    go_on = f"Continue with: convlens resume {shlex.quote(str(run.directory))}"
-    try:
-        with Interrupt(at_once=True):
-            yield
-    except Interrupted as interruption:
-        raise Interrupted(f"{interruption} {go_on}", interruption.number) from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise TrainingError(
-            f"The disk is full; what {run.directory} holds already is whole. Make room. {go_on}"
-        ) from None
 
 
 def _asked(source: Any, config: Config | str | Path | None, options: dict[str, Any]) -> tuple[Config, Any]:

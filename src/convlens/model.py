@@ -30,10 +30,11 @@ from convlens.data.prepare import Prepared, Wanted, choose_input, make_preproces
 from convlens.data.preprocess import Preprocess
 from convlens.data.sources import Source, open_source
 from convlens.data.store import build_store
-from convlens.errors import ArtefactError, BadImage, ConfigError, DataError
-from convlens.metrics.calibration import abstain_threshold, choose_threshold, fit_temperature, softmax
+from convlens.errors import ArtefactError, BadImage, ConfigError, ConvlensError, DataError, ShapeError
+from convlens.metrics.calibration import fit_temperature, softmax
 from convlens.metrics.classification import classification_report
-from convlens.models import catalog
+from convlens.metrics.decision import abstain_threshold, choose_threshold
+from convlens.models import stored
 from convlens.models.walk import walk
 from convlens.training.callbacks import Callback
 from convlens.training.engine import run_network
@@ -44,6 +45,10 @@ from convlens.version import __version__
 
 CHUNK = 64
 GOLDEN_TOLERANCE = 1e-3
+LARGEST_PX = 8192
+IDLE_IN_FIT = ("task", "data.source", "network.", "train.checkpoint", "evaluate.", "run.name", "run.tensorboard")
+OF_THE_INPUT = ("data.size_px", "data.channels", "data.fit", "data.normalise", "data.background", "data.white_level")
+USED_IN_EVALUATE = ("data.image_column", "data.label_column", "data.split_column", "data.memory_mb", "run.directory")
 
 
 @dataclass(frozen=True)
@@ -101,12 +106,14 @@ class Model:
         Args:
             data: whatever `convlens.train` accepts: a folder, a table, idx files, a built-in name, (images, labels).
             callbacks: called at each stage; see `convlens.training.callbacks`.
-            options: any option of the config by its last name, such as `epochs=10` or `batch_size=64`.
+            options: any option of data, augmentation and training by its last name, such as `epochs=10`.
 
         Raises:
             ConvlensError: the data, an option or the network's shape does not fit.
         """
         config = Config.build(by_leaf(options), origin="fit")
+        idle = IDLE_IN_FIT if self.preprocess is None else IDLE_IN_FIT + OF_THE_INPUT
+        _refuse([name for name, origin in config.origins.items() if origin == "fit" and name.startswith(idle)], "fit")
         source = open_all(config, data)
         size = Wanted() if self.preprocess is None else Wanted(size_px=self.preprocess.size_px[0])
         config = choose_input(config, source, size)
@@ -119,26 +126,33 @@ class Model:
             learn_normalisation=learned,
         )
         self.adopt(prepared)
-        config, hardware = make_plan(self.network, config, prepared, from_scratch=True)
+        trained = bool(self.card or self.history.rows)  # then its weights are tuned, not learnt anew
+        self.card = {key: self.card[key] for key in ("weights",) if key in self.card}
+        self.card["data"] = {"train_counts": list(prepared.counts("train").values())}
+        config, hardware = make_plan(self.network, config, prepared, from_scratch=not trained)
         engine = make_engine(self.network, config, prepared, hardware, callbacks=callbacks, save_model=self.save)
-        self.history = engine.fit()
-        return self.history
+        self.history = engine.history  # kept when training is interrupted
+        return engine.fit()
 
     def adopt(self, prepared: Prepared) -> None:
         """Take the classes and the preprocessing of the data, and check that the network fits them.
 
         Raises:
             ShapeError: the network cannot take such images or has another number of outputs.
+            ConfigError: the network has nothing to train.
         """
-        self.classes, self.preprocess = prepared.classes, prepared.preprocess
-        shape = (self.preprocess.policy.channels, *self.preprocess.size_px)
-        rows = walk(self.network, (1, *shape))
-        if rows and rows[-1].output_shape[1:] != (len(self.classes),):
-            raise ConfigError(
-                f"The network must end in {len(self.classes)} outputs, one for each class "
-                f"({', '.join(self.classes.names[:5])}, ...); for an input of {shape} it gives "
-                f"{rows[-1].output_shape[1:]}."
+        classes, preprocess = prepared.classes, prepared.preprocess
+        shape = (preprocess.policy.channels, *preprocess.size_px)
+        outputs = walk(self.network, (1, *shape))[-1].output_shape
+        if outputs != (1, len(classes)):
+            raise ShapeError(
+                f"The network must give (1, {len(classes)}) for one image, an output for each class "
+                f"({', '.join(classes.names[:5])}{', ...' if len(classes) > 5 else ''}); for an input of "
+                f"{(1, *shape)} it gives {outputs or 'no tensor'}. Change its last layer."
             )
+        if not any(parameter.requires_grad for parameter in self.network.parameters()):
+            raise ConfigError("The network has nothing to train: no parameter requires a gradient. Unfreeze some.")
+        self.classes, self.preprocess = classes, preprocess
 
     # use --------------------------------------------------------------------------------------------------------
 
@@ -154,7 +168,6 @@ class Model:
         batches = Batches(images, zeros, np.arange(len(images)), batch_size=batch_size, seed=0, shuffle=False)
         device = str(next(self.network.parameters()).device)
         hardware = Hardware(device=device, layout="channels_last")
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         found = [outputs.cpu().numpy() for outputs, _ in run_network(self.network, batches, preprocess, hardware)]
         return np.concatenate(found) if found else np.zeros((0, len(classes)), np.float32)
 
@@ -263,6 +276,7 @@ class Model:
         Args:
             data: a source; its class names must be among the model's.
             split: only the records the source itself puts in `train`, `valid` or `test`.
+            options: how the source is read, such as `label_column="breed"`.
 
         Returns:
             The report of `convlens.metrics.classification`, with `unreadable`, the files that could not be scored.
@@ -272,6 +286,8 @@ class Model:
         """
         preprocess, classes = self._ready()
         config = Config.build(by_leaf(options), origin="evaluate")
+        given = [name for name, origin in config.origins.items() if origin == "evaluate"]
+        _refuse([name for name in given if name not in USED_IN_EVALUATE], "evaluate")
         source = data if isinstance(data, Source) else open_source(data, config.data)
         if split:
             kept = tuple(record for record in source.records if record.split == split)
@@ -343,35 +359,44 @@ class Model:
         missing = [name for name in ("task", "network", "classes", "preprocess", "golden") if name not in card]
         if missing:
             raise ArtefactError(f"{path} is incomplete: its card lacks {', '.join(missing)}. Use another copy.")
-        architecture = card["network"]
         try:
-            classes = Classes(tuple(card["classes"]))
-            preprocess = Preprocess.from_json(card["preprocess"])
-            if network is None:
-                network = _build(architecture, str(path), tensors)
-            network.load_state_dict(tensors)
-        except (KeyError, TypeError, AttributeError, DataError, RuntimeError) as error:
+            model = cls._of_card(card, tensors, network)
+            model._check_golden(card["golden"])
+        except ConvlensError as error:
+            raise ArtefactError(f"{path}: {error}") from None
+        except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError) as error:
             raise ArtefactError(f"{path} is damaged: its card cannot be understood ({error!r}).") from None
-        network.requires_grad_(True).eval()
-        own = None if architecture["name"] == "custom" else architecture
-        model = cls(network, card["task"], classes, preprocess, own, card)
-        model._check_golden(str(path), card["golden"])
         return model
+
+    @classmethod
+    def _of_card(cls, card: dict[str, Any], tensors: dict[str, Tensor], network: nn.Module | None) -> Model:
+        classes, preprocess = Classes(tuple(card["classes"])), Preprocess.from_json(card["preprocess"])
+        architecture = None if card["network"]["name"] == "custom" else card["network"]
+        keys = ("in_channels", "outputs", "size_px")
+        wanted = dict(zip(keys, (preprocess.policy.channels, len(classes), list(preprocess.size_px)), strict=True))
+        built = {key: architecture[key] for key in keys} if architecture else wanted
+        if built != wanted or len(card["golden"]) != len(classes) or max(preprocess.store_px) > LARGEST_PX:
+            raise ArtefactError(
+                f"Its card contradicts itself: classes and preprocessing say {wanted}, the network {built}, with "
+                f"{len(card['golden'])} outputs stored. Use another copy."
+            )
+        if network is None:
+            network = stored.rebuild(card["network"], tensors)
+        stored.require_fit(network, tensors, card["network"]["name"])
+        network.load_state_dict(tensors)
+        network.to(memory_format=torch.channels_last).requires_grad_(True).eval()  # type: ignore[call-overload]
+        return cls(network, card["task"], classes, preprocess, architecture, card)
 
     def _golden(self) -> list[float]:
         preprocess, _ = self._ready()
         return [round(float(v), 6) for v in self.logits(golden_image(preprocess)[None])[0]]
 
-    def _check_golden(self, path: str, golden: list[float]) -> None:
-        found = self._golden()
-        scale = max(1.0, max(abs(v) for v in golden))
-        if (
-            len(found) != len(golden)
-            or max(abs(a - b) for a, b in zip(found, golden, strict=True)) > GOLDEN_TOLERANCE * scale
-        ):
+    def _check_golden(self, golden: list[float]) -> None:
+        found, allowed = self._golden(), GOLDEN_TOLERANCE * max(1.0, *map(abs, golden))
+        if not all(abs(a - b) <= allowed for a, b in zip(found, golden, strict=True)):
             raise ArtefactError(
-                f"{path}: the network does not answer the built-in test image as it did when it was saved "
-                f"(expected {golden[:3]}..., got {found[:3]}...). The network or the preprocessing has changed."
+                f"The network does not answer the built-in test image as it did when it was saved (expected "
+                f"{golden[:3]}..., got {found[:3]}...). The network or the preprocessing has changed."
             )
 
     def _ready(self) -> tuple[Preprocess, Classes]:
@@ -399,29 +424,9 @@ def versions() -> dict[str, str]:
     }
 
 
-def _build(architecture: dict[str, Any], path: str, tensors: dict[str, Tensor]) -> nn.Module:
-    name = architecture["name"]
-    if name == "custom":
-        raise ArtefactError(
-            f"{path} holds the weights of your own module {architecture.get('class')}, which is code and is not in "
-            f"the file. Load it with Model.load(path, network={architecture.get('class')}())."
-        )
-    arguments = {key: architecture[key] for key in ("in_channels", "outputs", "size_px")}
-    arguments["size_px"] = tuple(arguments["size_px"])
-    options = architecture.get("options", {})
-    try:
-        with torch.device("meta"):  # counted before anything is allocated
-            shapes = {n: t.shape for n, t in catalog.build(name, **arguments, **options).state_dict().items()}
-        found = {n: t.shape for n, t in tensors.items()}
-        if shapes != found:
-            wrong = sorted(n for n in shapes.keys() | found.keys() if shapes.get(n) != found.get(n))
-            raise ArtefactError(
-                f"{path}: its tensors do not fit the network '{name}': {', '.join(wrong[:3])} ({len(wrong)} in all). "
-                f"Expected {shapes.get(wrong[0])}, found {found.get(wrong[0])}."
-            )
-        return catalog.build(name, **arguments, **options)
-    except ConfigError as error:
-        raise ArtefactError(f"{path}: {error}") from None
+def _refuse(idle: list[str], method: str) -> None:
+    if idle:
+        raise ConfigError(f"{', '.join(idle)} has no effect in Model.{method}. Leave it out, or use convlens.train.")
 
 
 def _name_of(image: Any, number: int) -> str:

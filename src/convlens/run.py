@@ -14,17 +14,21 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import json
 import re
+import shlex
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convlens.config import Config
-from convlens.errors import RunError
+from convlens.errors import RunError, TrainingError
 from convlens.files import write_json
 from convlens.training.history import Events, History
+from convlens.training.interrupt import Interrupt, Interrupted
 
 if TYPE_CHECKING:
     from convlens.model import Model
@@ -127,6 +131,54 @@ class Run:
     def write(self, name: str, value: Any) -> None:
         """Write one of the JSON files, atomically."""
         write_json(self.directory / f"{name}.json", value)
+
+    def require_same_data(self, records: Sequence[dict[str, Any]]) -> None:
+        """Check that the data is that with which the run began.
+
+        Args:
+            records: the table as it is now: `id`, `label`, `part` and `content` of every image.
+
+        Raises:
+            RunError: it has changed; names the first differences.
+        """
+        before = {row["id"]: row for row in self.read("data")["records"]}
+        now = {row["id"]: row for row in records}
+        if before == now:
+            return
+        kept = sorted(before.keys() & now.keys())
+        changes = [f"{name} is gone" for name in sorted(before.keys() - now.keys())]
+        changes += [f"{name} is new" for name in sorted(now.keys() - before.keys())]
+        for key in ("content", "label"):
+            changes += [f"{name} has another {key}" for name in kept if before[name][key] != now[name][key]]
+        if not changes:  # one file more or less moves others to another part; alone it means another group or split
+            moved = [name for name in kept if before[name] != now[name]]
+            changes = [f"{name} moved from {before[name]['part']} to {now[name]['part']}" for name in moved]
+        count = "1 change" if len(changes) == 1 else f"{len(changes):,} changes"
+        raise RunError(
+            f"The data has changed since {self.directory} began, {count}: {'; '.join(changes[:5])}"
+            f"{'; ...' if len(changes) > 5 else ''}. Restore the data, or start a new run."
+        )
+
+    @contextlib.contextmanager
+    def resumable(self) -> Iterator[None]:
+        """Say how to go on when the work is broken off by a signal or a full disk.
+
+        Raises:
+            Interrupted: Ctrl-C or SIGTERM.
+            TrainingError: the disk is full.
+        """
+        go_on = f"Continue with: convlens resume {shlex.quote(str(self.directory))}"
+        try:
+            with Interrupt(at_once=True):
+                yield
+        except Interrupted as interruption:
+            raise Interrupted(f"{interruption} {go_on}", interruption.number) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise TrainingError(
+                f"The disk is full; what {self.directory} holds already is whole. Make room. {go_on}"
+            ) from None
 
     def discard(self) -> None:
         """Remove a directory in which nothing has happened yet; whatever else lies in it stays."""

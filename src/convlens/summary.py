@@ -1,4 +1,4 @@
-"""From the files of a run to the page about it: fills `RunSummary`, writes `report.html`."""
+"""From the files of a run to the page about it: draws the contact sheet, fills `RunSummary`, writes `report.html`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from convlens.config import Config
+from convlens.data.augment import Augment
 from convlens.data.image import encode_png
 from convlens.data.prepare import Prepared
-from convlens.metrics.calibration import decide, risk_coverage
+from convlens.metrics.decision import decide, risk_coverage
 from convlens.model import Model, versions
+from convlens.report.figures import contact_sheet
 from convlens.report.page import (
     Confidence,
     DataSummary,
@@ -27,6 +30,7 @@ from convlens.report.page import (
 from convlens.run import Run
 
 MOST_MISTAKES = 24
+SHEET_IMAGES, SHEET_DRAWS = 12, 5
 
 
 def summarise(run: Run, config: Config, prepared: Prepared, model: Model, test_logits: np.ndarray) -> Path:
@@ -99,6 +103,20 @@ def find_mistakes(model: Model, prepared: Prepared, test_logits: np.ndarray) -> 
         )
         for i in wrong
     ]
+
+
+def draw_contact_sheet(config: Config, prepared: Prepared) -> bytes:
+    """Some training images as stored, and under each what augmentation makes of it in several epochs, as PNG."""
+    rows = prepared.split.train
+    chosen = np.sort(rows)[:: max(1, len(rows) // SHEET_IMAGES)][:SHEET_IMAGES]
+    images = prepared.store.images[np.sort(chosen)]
+    augment = Augment(config.augment, prepared.preprocess, seed=config.seed, classes=len(prepared.classes))
+    targets = torch.from_numpy(prepared.targets[chosen])
+    drawn = [list(images)]
+    for epoch in range(SHEET_DRAWS):
+        x, _ = augment(torch.from_numpy(images), targets, chosen, epoch)
+        drawn.append(list(prepared.preprocess.picture(x)))
+    return contact_sheet(drawn)
 
 
 def _headline(evaluation: dict[str, Any]) -> Headline | None:

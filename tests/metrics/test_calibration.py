@@ -11,20 +11,15 @@ from hypothesis import strategies as st
 
 from convlens.errors import ConfigError, DataError, ShapeError
 from convlens.metrics.calibration import (
-    AbstainRule,
-    Threshold,
-    abstain_threshold,
     calibration_error_interval,
     check_probabilities,
-    choose_threshold,
-    decide,
     expected_calibration_error,
     fit_temperature,
     reliability,
-    risk_coverage,
     softmax,
     thin,
 )
+from convlens.metrics.decision import AbstainRule, Threshold, abstain_threshold, choose_threshold, decide, risk_coverage
 
 
 def calibrated(n: int, k: int, seed: int, scale: float = 2.0) -> tuple[np.ndarray, np.ndarray]:

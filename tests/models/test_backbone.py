@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from convlens.errors import ConfigError, ConvlensError
+from convlens.errors import ConfigError, ConvlensError, ShapeError
 from convlens.models import backbone, catalog
+from convlens.models.walk import walk
 
 timm = pytest.importorskip("timm", reason="timm is not installed")
 NAME = "timm:test_efficientnet"
@@ -32,8 +33,13 @@ def test_options_reach_timm() -> None:
 
 
 def test_a_network_of_one_size_is_built_for_that_size() -> None:
-    network = build("timm:test_vit", size_px=(96, 64)).eval()
+    network = build("timm:test_vit3", size_px=(96, 64)).eval()
     assert network(torch.rand(1, 3, 96, 64)).shape == (1, 10)
+
+
+def test_the_walk_understands_a_network_that_asserts_its_size() -> None:
+    with pytest.raises(ShapeError, match=r"patch_embed .* receives 1 x 3 x 96 x 96. torch says: .*\(64\)"):
+        walk(build("timm:test_vit3", size_px=64), (1, 3, 96, 96))
 
 
 def test_expected_input_is_that_of_timm() -> None:

@@ -151,12 +151,21 @@ def test_errors(name: str, arguments: dict[str, object], message: str) -> None:
         catalog.build(name, **given)  # type: ignore[arg-type]
 
 
-def test_a_builder_that_fails_is_a_config_error(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (RuntimeError("negative dimension"), r"^broken cannot be built with {'depth': 2}: negative dimension.$"),
+        (ConfigError("Depth must be odd."), r"^Depth must be odd.$"),
+    ],
+)
+def test_a_builder_that_fails_is_a_config_error(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+) -> None:
     def broken(in_channels: int, outputs: int, size_px: tuple[int, int], *, depth: int = 1) -> nn.Module:
-        raise RuntimeError("negative dimension")
+        raise error
 
     monkeypatch.setitem(NETWORKS, "broken", catalog.Entry(broken, "", 2000, "", (1, 8, 8), 1))
-    with pytest.raises(ConfigError, match=r"broken cannot be built with {'depth': 2}: negative dimension"):
+    with pytest.raises(ConfigError, match=message):
         catalog.build("broken", in_channels=1, outputs=2, size_px=8, depth=2)
 
 

@@ -24,13 +24,13 @@ def test_answers_one_row_of_logits_per_image(side: int, channels: int) -> None:
 
 @pytest.mark.parametrize(("side", "left"), [(4, 2), (8, 4), (16, 4), (28, 3), (32, 4), (64, 4)])
 def test_halves_until_three_or_four_pixels_are_left(side: int, left: int) -> None:
-    maps = compact(1, 2, side, width=4).stages(torch.rand(2, 1, side, side))
-    assert maps.shape[2:] == (left, left)
+    network = compact(1, 2, side, width=4)
+    assert network.stages(network.stem(torch.rand(2, 1, side, side))).shape[2:] == (left, left)
 
 
-def test_width_doubles_up_to_four_times_the_first() -> None:
+def test_each_stage_adds_twice_the_width_of_the_stem() -> None:
     heads = [compact(1, 2, side, width=8).head.in_features for side in (8, 16, 28, 64)]
-    assert heads == [16, 32, 32, 32]
+    assert heads == [16, 32, 48, 64]
 
 
 def test_a_network_made_for_one_size_takes_others() -> None:
@@ -40,7 +40,7 @@ def test_a_network_made_for_one_size_takes_others() -> None:
 
 
 def test_the_shorter_side_decides_the_depth() -> None:
-    assert [len(compact(1, 2, size, width=4).stages) for size in [(64, 28), (28, 64), (28, 28)]] == [4, 4, 4]
+    assert [len(compact(1, 2, size, width=4).stages) for size in [(64, 28), (28, 64), (28, 28)]] == [3, 3, 3]
 
 
 def test_too_small_an_image_is_refused_with_the_repair() -> None:
@@ -50,9 +50,9 @@ def test_too_small_an_image_is_refused_with_the_repair() -> None:
 
 def test_parameters_match_the_count_by_hand() -> None:
     parts = dict(compact(3, 10, 28).named_parameters())
-    kernels = 9 * (3 * 32 + 32 * 32 + 32 * 64 + 64 * 64 + 64 * 128 + 3 * 128 * 128)
-    norms = 2 * 2 * (32 + 64 + 128 + 128)
-    assert sum(p.numel() for p in parts.values()) == kernels + norms + 128 * 10 + 10
+    kernels = 9 * (3 * 32 + 32 * 64 + 64 * 64 + 64 * 128 + 128 * 128 + 128 * 192 + 192 * 192)
+    norms = 2 * (32 + 2 * (64 + 128 + 192))
+    assert sum(p.numel() for p in parts.values()) == kernels + norms + 192 * 10 + 10
     assert not [name for name in parts if name.endswith("conv.bias")]
 
 

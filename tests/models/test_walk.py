@@ -85,19 +85,32 @@ def test_an_output_that_is_no_tensor_has_no_shape() -> None:
     assert walk(Named(), (1, 2))[-1].output_shape == (1, 2)
 
 
+class Careful(nn.Module):
+    """Tries one layer, falls back on another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 2), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        try:
+            return self.first(x)
+        except RuntimeError:
+            return self.second(x)
+
+
 def test_a_failure_that_a_network_catches_itself_is_none() -> None:
-    class Careful(nn.Module):
+    class Outer(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.first, self.second = nn.Linear(3, 2), nn.Linear(4, 2)
+            self.careful = Careful()
 
         def forward(self, x: Tensor) -> Tensor:
-            try:
-                return self.first(x)
-            except RuntimeError:
-                return self.second(x)
+            return self.careful(x).view(7)
 
     assert [row.name for row in walk(Careful(), (1, 4))] == ["second", "network"]
+    with pytest.raises(ShapeError, match=r"^network \(Outer\) receives 1 x 4. torch says"):
+        walk(Outer(), (1, 4))
 
 
 class Reshaped(nn.Module):

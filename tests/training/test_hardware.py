@@ -38,8 +38,27 @@ def test_the_fastest_wins_and_the_figures_are_the_reason(monkeypatch: pytest.Mon
     found = choose(rig.network(), loss, torch.zeros(4, 1, 10, 10), TrainConfig(device="cpu", threads=1))
     assert (found.layout, found.precision) == ("channels_last", "bfloat16")
     assert asked == list(figures), "bfloat16 is tried in the better layout only"
-    assert "channels last bfloat16 9 ms" in found.reason
+    assert "channels last bfloat16 1 thread 9 ms" in found.reason
     assert "4 images" in found.reason
+
+
+def test_a_lower_precision_must_be_clearly_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed(
+        monkeypatch,
+        {("channels_last", "float32"): 20.0, ("contiguous", "float32"): 30.0, ("channels_last", "bfloat16"): 18.0},
+    )
+    found = choose(rig.network(), loss, torch.zeros(4, 1, 10, 10), TrainConfig(device="cpu", threads=1))
+    assert found.precision == "float32"
+
+
+def test_one_thread_wins_on_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fake(network: nn.Module, loss: object, x: Tensor, candidate: Hardware, give_up: float) -> float:
+        return 0.010 if candidate.threads == 1 else 0.100
+
+    monkeypatch.setattr(hardware, "time_steps", fake)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    found = choose(rig.network(), loss, torch.zeros(4, 1, 10, 10), TrainConfig(device="cpu"))
+    assert found.threads == 1
 
 
 def test_what_is_asked_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,14 +134,13 @@ def moved(images: torch.Tensor, drawn: Draw, size_px: tuple[int, int]) -> torch.
     rows, columns = (
         _source_index(drawn.flip[:, axis], drawn.shift[:, axis], size_px[axis], (h, w)[axis]) for axis in (0, 1)
     )
-    if channels == 1:
-        rows, columns = (_sent(a, images.device) for a in (rows * w, columns))
-        index = (rows[:, :, None] + columns[:, None, :]).view(n, -1)
-        return images.reshape(n, h * w).gather(1, index).view(n, *size_px, 1)
     rows += h * np.arange(n)[:, None]
-    rows, columns = (_sent(a, images.device) for a in (rows * w, columns))
-    index = (rows[:, :, None] + columns[:, None, :]).view(-1)
-    return images.reshape(-1, channels).index_select(0, index).view(n, *size_px, channels)
+    rows, columns = _sent(rows, images.device), _sent(columns, images.device)
+    if channels == 1:
+        lines = images.reshape(n * h, w).index_select(0, rows.view(-1)).view(n, size_px[0], w)
+        return lines.gather(2, columns[:, None].expand(n, *size_px))[..., None]
+    index = (w * rows)[:, :, None] + columns[:, None, :]
+    return images.reshape(-1, channels).index_select(0, index.view(-1)).view(n, *size_px, channels)
 
 
 def warped(images: torch.Tensor, drawn: Draw, size_px: tuple[int, int]) -> torch.Tensor:

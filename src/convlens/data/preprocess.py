@@ -212,5 +212,5 @@ def scale_levels(levels: torch.Tensor, scale: np.ndarray, bias: np.ndarray) -> t
     rows = levels.view(n, height, width * channels)
     for factors, change in ((scale, rows.mul_), (bias, rows.add_)):
         sent = torch.from_numpy(factors.astype(np.float32)).to(levels.device, non_blocking=True)
-        change(sent.repeat(1, width)[:, None])
+        change((sent if channels == 1 else sent.repeat(1, width))[:, None])
     return levels.permute(0, 3, 1, 2)

@@ -22,11 +22,17 @@ class MirrorTest:
     plain: int
     with_mirrored: int
     questions: int
+    changed: int = 0
 
     @property
     def gain(self) -> int:
         """Answers won by the mirrored copies; negative where they mislead."""
         return self.with_mirrored - self.plain
+
+    @property
+    def misleads(self) -> bool:
+        """Whether the loss is more than chance: over two standard errors of the answers that changed."""
+        return self.gain < -2.0 * self.changed**0.5
 
     def __str__(self) -> str:
         return (
@@ -48,7 +54,9 @@ def mirror_test(images: np.ndarray, targets: np.ndarray, rows: np.ndarray) -> Mi
     near, near_distance = _nearest(questions, memory)
     mirror, mirror_distance = _nearest(questions, memory[:, :, ::-1])
     answers = np.where(near_distance <= mirror_distance, known[near], known[mirror])
-    return MirrorTest(int((known[near] == truth).sum()), int((answers == truth).sum()), len(truth))
+    right, right_mirrored = known[near] == truth, answers == truth
+    changed = int((right != right_mirrored).sum())
+    return MirrorTest(int(right.sum()), int(right_mirrored.sum()), len(truth), changed)
 
 
 def _shrink(images: np.ndarray) -> np.ndarray:

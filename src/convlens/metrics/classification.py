@@ -19,10 +19,10 @@ from convlens.metrics.calibration import (
     calibration_error_interval,
     check_indices,
     check_probabilities,
-    decide,
     reliability,
     thin,
 )
+from convlens.metrics.decision import decide
 from convlens.metrics.interval import (
     Interval,
     auc_interval,

@@ -83,7 +83,7 @@ def walk(network: nn.Module, input_shape: Sequence[int]) -> list[LayerRow]:
             output = trial(x)
     except torch.OutOfMemoryError:
         raise
-    except (RuntimeError, ValueError, IndexError) as error:
+    except (RuntimeError, ValueError, IndexError, AssertionError) as error:
         module, received = inside[-1] if inside else (trial, tuple(input_shape))
         name, given = names[id(module)] or "network", " x ".join(str(n) for n in received) or "no tensor"
         repair = _repair(module, received, error)

@@ -9,6 +9,7 @@ from convlens.reference.activation import leaky_relu, prelu, relu, sigmoid, soft
 from convlens.reference.conv import Step, conv1d, conv2d, conv3d, windows
 from convlens.reference.dense import dense, flatten
 from convlens.reference.depthwise import depthwise_conv2d, pointwise_conv2d, separable_conv2d
+from convlens.reference.filter import display, filter_image
 from convlens.reference.kernels import KERNELS, kernel
 from convlens.reference.loss import (
     absolute_error,
@@ -65,8 +66,9 @@ __all__ = [
     "absolute_error", "adam", "adamw", "adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool2d",
     "batch_norm", "batch_statistics", "binary_cross_entropy",
     "conv1d", "conv2d", "conv3d", "conv_transpose2d", "cross_entropy",
-    "dense", "depthwise_conv2d", "draw_kept", "dropout",
-    "fans", "flatten", "full_conv2d", "global_avg_pool2d", "global_max_pool2d", "glorot_normal", "glorot_uniform",
+    "dense", "depthwise_conv2d", "display", "draw_kept", "dropout",
+    "fans", "filter_image", "flatten", "full_conv2d",
+    "global_avg_pool2d", "global_max_pool2d", "glorot_normal", "glorot_uniform",
     "he_normal", "he_uniform", "kernel", "l1_penalty", "l2_penalty", "leaky_relu",
     "max_norm", "max_pool2d", "min_max_norm", "min_pool2d", "momentum", "nesterov", "non_negative",
     "pad", "pointwise_conv2d", "prelu", "relu", "rmsprop", "running_statistics",

@@ -105,7 +105,8 @@ def input_gradient(gradient: np.ndarray, weight: np.ndarray, size: Index, slide:
         >>> input_gradient(gradient, weight, (3, 3), Slide((2, 2), (1, 1), (1, 1))).astype(int).tolist()
         [[[[1, 1, -2], [1, 11, 3], [-2, 3, 9]]]]
     """
-    spread = np.zeros((*gradient.shape[:2], *((n - 1) * s + 1 for n, s in zip(gradient.shape[2:], slide.stride))))
+    spans = ((n - 1) * s + 1 for n, s in zip(gradient.shape[2:], slide.stride, strict=True))
+    spread = np.zeros((*gradient.shape[:2], *spans))
     spread[(..., *(slice(None, None, s) for s in slide.stride))] = gradient
     reached = full_correlate(spread, weight.swapaxes(0, 1), slide.dilation)
     to_x = np.zeros((*reached.shape[:2], *size))

@@ -10,7 +10,7 @@
 - unsharp_masking_5x5 = 2 identity - gaussian_blur_5x5: the image plus what the blur took away.
 - sharpen = identity - edge_detection_2: the image minus its Laplacian.
 - vertical_edge = -edge_detector, the two signs of the lectures; horizontal_edge is the transpose of edge_detector.
-- sobel_y is the transpose of sobel_x = [1, 2, 1] down times [-1, 0, 1] across: a slope, slightly blurred along the edge.
+- sobel_x = [1, 2, 1] down times [-1, 0, 1] across: a slope, blurred along the edge; sobel_y is its transpose.
 - emboss = identity + a slope from top left to bottom right: sum 1, so flat parts keep their level.
 
 Padding matters: with a border of zeros even a blur darkens the rim (the corner of a constant image falls to 4/9 under

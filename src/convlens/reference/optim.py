@@ -1,4 +1,3 @@
-# ruff: noqa: N803
 """How a weight learns: update rules as pure functions from one state to the next, starting values, and constraints.
 
 A rule never changes what it is given. `state = adam(state, gradient)` is the whole interface, and the state is plain to
@@ -202,7 +201,7 @@ def min_max_norm(weight: ArrayLike, low: float = 0.0, high: float = 1.0) -> np.n
         raise ConfigError(f"A norm lies between two numbers with 0 <= low <= high; got {low} and {high}.")
     w = np.asarray(numbers(weight, "weight"), np.float64)
     norm = np.sqrt((w * w).sum(axis=tuple(range(1, w.ndim)), keepdims=True))
-    return w * np.where(norm > 0, norm.clip(low, high) / np.where(norm > 0, norm, 1), 1)
+    return w * norm.clip(low, high) / np.where(norm > 0, norm, 1)
 
 
 def unit_norm(weight: ArrayLike) -> np.ndarray:

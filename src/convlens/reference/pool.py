@@ -68,7 +68,7 @@ def adaptive_spans(size: int, count: int) -> list[Span]:
         >>> [span[:2] for span in adaptive_spans(5, 3)]
         [(0, 2), (1, 4), (3, 5)]
     """
-    if not 1 <= count:
+    if count < 1:
         raise ShapeError(f"The size of the pooled map must be at least 1; got {count}.")
     edges = [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
     return [Span(start, stop, stop - start) for start, stop in edges]
@@ -279,7 +279,9 @@ def _reduce(
         terms = []
         for i, j in np.ndindex(shares.shape):
             value = x[cells][i, j].item()
-            terms.append(Term((*out[:-2], top + i, left + j), value, mark=_mark(rule, value, shares[i, j], y[out])))
+            terms.append(
+                Term((*out[:-2], top + i, left + j), value, mark=_mark(rule, value, shares[i, j].item(), y[out].item()))
+            )
         steps = (("sum", sum(term.value for term in terms)), ("divided by", counted)) if rule is AVERAGE else ()
         lead = ", ".join(["n", "c"][-len(out[:-2]) :]) + ", " if len(out) > 2 else ""
         equation = f"y[{lead}i, j] = {rule.formula} x[{lead}{top}..{bottom - 1}, {left}..{right - 1}]"

@@ -30,7 +30,7 @@ class Result:
         >>> y
         Result([[5]])
         >>> y.trace((0, 0)).result, y.backward([[1]])["weight"].tolist()
-        (5, [[1, 2], [3, 4]])
+        (5, [[1.0, 2.0], [3.0, 4.0]])
     """
 
     value: np.ndarray
@@ -84,7 +84,8 @@ def numbers(values: ArrayLike, name: str) -> np.ndarray:
         >>> numbers([[1, 2], [3]], "x")
         Traceback (most recent call last):
         ...
-        convlens.errors.ShapeError: x must be numbers in rows of equal length; got a ragged list. Complete the short rows.
+        convlens.errors.ShapeError: x must be numbers in rows of equal length; got a ragged list. Complete the short \
+rows.
 
     Raises:
         ShapeError: it is ragged, or holds something else than real numbers.

@@ -135,10 +135,10 @@ class Trace:
         if self.window is None or self.kernel is None or self.window.ndim < 2:
             return []
         size = self.window.shape[-2:]
-        blocks = zip(*(grid.reshape(-1, *size) for grid in (self.window, self.kernel, self.window * self.kernel)))
+        planes = [grid.reshape(-1, *size) for grid in (self.window, self.kernel, self.window * self.kernel)]
         lines: list[str] = []
-        for window, kernel, products in blocks:
-            columns = [_right_aligned(grid) for grid in (window, kernel, products)]
+        for channel in zip(*planes, strict=True):
+            columns = [_right_aligned(grid) for grid in channel]
             middle = (size[0] - 1) // 2
             for row, (left, centre, right) in enumerate(zip(*columns, strict=True)):
                 times, equals = ("*", "=") if row == middle else (" ", " ")

@@ -68,7 +68,7 @@ def scatter(x: np.ndarray, weight: np.ndarray, slide: Slide, size: Index) -> np.
 
 @dataclass(frozen=True, eq=False)
 class Transposed:
-    """One transposed convolution with all its numbers: x (N, C, ...), weight (C, O / groups, ...), bias (O,) or none."""
+    """One transposed convolution: x (N, C, ...), weight (C, O / groups, ...), bias (O,) or none."""
 
     x: np.ndarray
     weight: np.ndarray
@@ -181,7 +181,7 @@ def conv_transpose2d(
     if x_full.shape[1] != channels or groups < 1 or channels % groups:
         raise ShapeError(
             f"The weight's first axis must be the {x_full.shape[1]} channels of x, and groups must divide them; "
-            f"got {channels} and groups={groups}. The weight is (C, O / groups, h, w), the other way round than in conv2d."
+            f"got {channels} and groups={groups}. It is (C, O / groups, h, w), the other way round than in conv2d."
         )
     slide = Slide(tuple(kernel), each(stride, 2, "stride"), each(dilation, 2, "dilation"))
     crop, extra = each(padding, 2, "padding", least=0), each(output_padding, 2, "output_padding", least=0)

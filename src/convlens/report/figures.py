@@ -346,7 +346,7 @@ class _Canvas:
         body = re.sub(r"<svg[^>]*>", "", body, count=1)
         body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, flags=re.S)  # it would style the whole page
         body = re.sub(r"<g id=\"[^\"]*\"\s*/>", "", body)
-        body = re.sub(r"<g id=\"[^\"]*\">", "<g>", body)
+        body = re.sub(r"<g id=\"[^\"]*\">", "<g>", body).replace("xlink:href", "href")
         body = re.sub(r"font-family: [^;\"]*;?\s?", "", body)
         body = re.sub(r" transform=\"rotate\(-0 [^\"]*\"", "", body)
         body = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), body)  # coordinates, not labels
@@ -363,7 +363,8 @@ class _Canvas:
 def _canvas(name: str, *, height: int = HEIGHT, right: int = 14) -> Iterator[_Canvas]:
     import matplotlib
 
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):  # ids differ between figures, not between runs
+    style: dict[Any, Any] = {**STYLE, "svg.hashsalt": name}  # ids differ between figures, not between runs
+    with matplotlib.rc_context(style):
         yield _Canvas(height, right)
 
 

@@ -8,6 +8,7 @@ script, and follows the reader's light or dark mode. Every word that came from t
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import re
 import shlex
@@ -282,6 +283,7 @@ def png_size(png: bytes) -> tuple[int, int]:
     return struct.unpack(">II", png[16:24])
 
 
+@functools.cache
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("convlens.report"),

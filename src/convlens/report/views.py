@@ -17,8 +17,9 @@ LISTED_CLASSES = 30
 WEAKEST = 15
 PAIRS, MORE_PAIRS, EXTREMES = 10, 20, 6
 
-# From this share of the way to the ramp's end on, a cell's number is written in the end's own ink (see page.css).
-DEEP = 0.68
+# How far along a ramp of page.css black and white stand out equally: from there on the number in a cell changes ink.
+# For each ramp in light and in dark mode; the colours there and the shares here are tested together.
+DEEP = {"right": (0.771, 0.617), "wrong": (0.889, 0.566)}
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def matrix(report: Mapping[str, Any]) -> Matrix | None:
             share = n / totals[i] if totals[i] else 0.0
             depth = share if i == j else share / worst if worst else 0.0
             kind = "right" if i == j else "wrong"
-            css = "zero" if n == 0 else f"{kind} deep" if depth > DEEP else kind
+            deep = zip(("deep", "deep-dark"), DEEP[kind], strict=True)
+            css = " ".join([kind, *(word for word, bound in deep if depth > bound)]) if n else "zero"
             said = "were recognised" if i == j else f"were called {names[j]}"
             words = f"{count(n)} of {count(totals[i])} {name} ({percent(share)}) {said}"
             cells.append(Cell(n, css, round(100 * depth, 1), words))

@@ -1,6 +1,7 @@
 """What `auto` means: every training option the user left open, filled in with a reason that is written down.
 
-The values come from `benchmarks/recipe.md`. This file decides numbers; it builds nothing and trains nothing.
+The values for training from scratch were found with `compact` on Fashion-MNIST
+(docs/decisions/0005). This file decides numbers; it builds nothing and trains nothing.
 """
 
 from __future__ import annotations
@@ -10,9 +11,41 @@ from typing import Any
 
 from convlens.config import Config
 
-SEEN_IMAGES = 900_000
-EPOCHS_BETWEEN = (12, 60)
+SEEN_IMAGES = 1_000_000
+EPOCHS_FROM, EPOCHS_TO = 12, 40
 FINE_TUNE_EPOCHS = 10
+SMALL_PX = 64
+FEWEST_STEPS = 12  # batches in an epoch, below which they are made smaller
+SMALLEST_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Values that belong together.
+
+    Attributes:
+        rates: peak learning rate of each optimiser, for batches of `batch`; smaller ones get its square root's share.
+    """
+
+    name: str
+    optimiser: str
+    rates: dict[str, float]
+    batch: int
+    weight_decay: float
+    warmup: float
+
+
+FROM_SCRATCH = Recipe(
+    "a network trained from scratch", "sgd", {"sgd": 0.15, "rmsprop": 1e-3, "adam": 3e-3, "adamw": 3e-3}, 128, 5e-3, 0.2
+)
+FINE_TUNING = Recipe(
+    "fine-tuning from trained weights",
+    "adamw",
+    {"sgd": 0.01, "rmsprop": 1e-4, "adam": 5e-4, "adamw": 5e-4},
+    32,
+    0.02,
+    0.1,
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +64,7 @@ def complete(config: Config, facts: Facts) -> Config:
     Example:
         >>> done = complete(Config(), Facts(train_images=54_000, size_px=28, from_scratch=True, augmented_as="objects"))
         >>> done.train.epochs, done.origins["train.epochs"]
-        (17, 'chosen: 54,000 training images, about 900,000 seen in all')
+        (19, 'chosen: 54,000 training images, about 1,000,000 seen in all')
     """
     for option, (value, reason) in _choices(config, facts).items():
         if config[option] == "auto":
@@ -40,36 +73,33 @@ def complete(config: Config, facts: Facts) -> Config:
 
 
 def _choices(config: Config, facts: Facts) -> dict[str, tuple[Any, str]]:
-    images = f"{facts.train_images:,} training images"
-    fewest, most = EPOCHS_BETWEEN
-    if facts.from_scratch:
-        epochs = min(max(round(SEEN_IMAGES / facts.train_images), fewest), most)
-        epoch_reason = f"{images}, about {epochs * facts.train_images:,} seen in all"
-        if fewest < epochs < most:
-            epoch_reason = f"{images}, about {SEEN_IMAGES:,} seen in all"
-        optimiser, rates, decay = "sgd", {"sgd": 0.2, "rmsprop": 1e-3, "adam": 3e-3, "adamw": 3e-3}, 5e-3
-        start = "a network trained from scratch"
-    else:
-        epochs, epoch_reason = FINE_TUNE_EPOCHS, "fine-tuning from trained weights"
-        optimiser, rates, decay = "adamw", {"sgd": 0.01, "rmsprop": 1e-4, "adam": 1e-3, "adamw": 1e-3}, 0.02
-        start = "fine-tuning from trained weights"
-    batch = 128 if facts.size_px <= 64 else 32
-    while batch > 16 and facts.train_images < 12 * batch:
-        batch //= 2
-    asked_batch = batch if config.train.batch_size == "auto" else config.train.batch_size
-    asked_rule = optimiser if config.train.optimiser == "auto" else config.train.optimiser
-    rate = rates[asked_rule] * min(
-        1.0, (asked_batch * config.train.accumulate / (128 if facts.from_scratch else 32)) ** 0.5
-    )
+    asked, images = config.train, f"{facts.train_images:,} training images"
+    recipe = FROM_SCRATCH if facts.from_scratch else FINE_TUNING
+    batch = _batch_size(facts) if asked.batch_size == "auto" else int(asked.batch_size)
+    rule = recipe.optimiser if asked.optimiser == "auto" else asked.optimiser
+    rate = recipe.rates[rule] * min(1.0, (batch * asked.accumulate / recipe.batch) ** 0.5)
+    rises = asked.schedule in ("onecycle", "cosine")
+    decays = rule in ("sgd", "adamw")
     return {
-        "train.epochs": (epochs, epoch_reason),
+        "train.epochs": _epochs(facts) if facts.from_scratch else (FINE_TUNE_EPOCHS, recipe.name),
         "train.batch_size": (batch, f"{images} of {facts.size_px} px"),
-        "train.optimiser": (optimiser, start),
-        "train.rate": (float(f"{rate:.3g}"), f"{asked_rule}, batches of {asked_batch}"),
-        "train.weight_decay": (decay if asked_rule in ("sgd", "adamw") else 0.0, f"{asked_rule}, {start}"),
-        "train.warmup": (0.2 if facts.from_scratch else 0.1, f"schedule {config.train.schedule}")
-        if config.train.schedule in ("onecycle", "cosine")
-        else (0.0, f"schedule {config.train.schedule}"),
-        "train.label_smoothing": (0.1 if facts.augmented_as != "digits" else 0.05, start),
+        "train.optimiser": (rule, recipe.name),
+        "train.rate": (float(f"{rate:.3g}"), f"{rule}, batches of {batch}"),
+        "train.weight_decay": (recipe.weight_decay if decays else 0.0, f"{rule}, {recipe.name}"),
+        "train.warmup": (recipe.warmup if rises else 0.0, f"schedule {asked.schedule}"),
+        "train.label_smoothing": (0.05, recipe.name),
         "train.ema": (0.0, "the rate falls to zero, which averages by itself"),
     }
+
+
+def _epochs(facts: Facts) -> tuple[int, str]:
+    epochs = min(max(round(SEEN_IMAGES / facts.train_images), EPOCHS_FROM), EPOCHS_TO)
+    seen = SEEN_IMAGES if EPOCHS_FROM < epochs < EPOCHS_TO else epochs * facts.train_images
+    return epochs, f"{facts.train_images:,} training images, about {seen:,} seen in all"
+
+
+def _batch_size(facts: Facts) -> int:
+    batch = 128 if facts.size_px <= SMALL_PX else 32
+    while batch > SMALLEST_BATCH and facts.train_images < FEWEST_STEPS * batch:
+        batch //= 2
+    return batch

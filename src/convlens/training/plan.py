@@ -103,7 +103,7 @@ def _choose_augmentation(config: Config, prepared: Prepared) -> Config:
     if preset == "auto":
         mirror = mirror_test(prepared.store.images, prepared.targets, prepared.split.train)
         size = prepared.preprocess.size_px[0]
-        flips = mirror.gain > 0 or (mirror.gain == 0 and size > SMALL_PX)
+        flips = not mirror.misleads if size > SMALL_PX else mirror.gain > 0  # photographs seldom have a handedness
         preset = "photos" if size > SMALL_PX else "objects" if flips else "digits"
         reason = f"inputs of {size} px; {mirror}"
         config = config.choose("augment.preset", preset, reason)
