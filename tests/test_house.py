@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,7 +38,8 @@ def split_messages(tree: ast.Module) -> list[int]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name):
             name, arguments = node.exc.func.id, node.exc.args
-            if name != "OSError" and name.endswith(("Error", "Mismatch")) and len(arguments) > 1:
+            system = issubclass(getattr(builtins, name, Exception), OSError)  # these do take a number and a text
+            if not system and name.endswith(("Error", "Mismatch")) and len(arguments) > 1:
                 found.append(node.lineno)
     return found
 

@@ -255,6 +255,8 @@ class _Path:
         if resumed:
             snapshot = checkpoints.load()
             if snapshot:
+                states = snapshot[1]["callbacks"]
+                snapshot[1]["callbacks"] = _match_states(engine.callbacks, states, run.directory)
                 engine.restore(snapshot)
             else:
                 run.history.cut(0)
@@ -317,6 +319,25 @@ def _calibration_of(model: Model, logits: np.ndarray, targets: np.ndarray) -> di
     """The calibration section as it would be without the temperature."""
     raw = Model(model.network, model.task, model.classes, model.preprocess, card={})
     return raw.report(logits, targets)["calibration"]
+
+
+def _match_states(
+    callbacks: Sequence[Callback], states: Sequence[dict[str, Any]], directory: Path
+) -> list[dict[str, Any]]:
+    """The state each callback had, in order; those without a state, such as a progress bar, may come and go.
+
+    Raises:
+        RunError: a callback with a state is missing, or new.
+    """
+    kept = [state for state in states if state]
+    heirs = [callback for callback in callbacks if callback.state()]
+    if len(kept) != len(heirs):
+        raise RunError(
+            f"{directory} was trained with {len(kept)} callbacks that keep a state; {len(heirs)} are given now. "
+            f"Give the same, in the same order: convlens.resume({str(directory)!r}, callbacks=[...])."
+        )
+    following = iter(kept)
+    return [next(following) if callback.state() else {} for callback in callbacks]
 
 
 def _asked(source: Any, config: Config | str | Path | None, options: dict[str, Any]) -> tuple[Config, Any]:

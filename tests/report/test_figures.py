@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from summaries import history
 
 from convlens.errors import ShapeError
 from convlens.report import figures
+from summaries import history
 
 
 def bins(*counts: int) -> list[dict]:

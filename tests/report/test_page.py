@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from summaries import history, run
 
 from convlens.metrics.classification import classification_report
 from convlens.report import page, views
 from convlens.report.page import Headline, Mistake, RunSummary, render, write
+from summaries import history, run
 
 HOSTILE = ["<script>alert(1)</script>", "\"a\" onload='x' & <b>", "\u202edcba", "x" * 200]
 TEN = [f"class {i}" for i in range(10)]
@@ -229,7 +229,7 @@ def test_small_pictures_keep_their_pixels() -> None:
 
     assert page.pixel_class(png(28, 64)) == "pixels"
     assert page.pixel_class(png(28, 65)) == ""
-    assert [page.sheet_scale(png(width, 9)) for width in (100, 400, 2000)] == [10, 2, 1]
+    assert [page.sheet_scale(png(width, 9)) for width in (100, 400, 2000)] == [6, 2, 1]
 
 
 # Contrast: the colours of page.css against the definitions of WCAG 2.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from summaries import history, probabilities
 
 from convlens.metrics.classification import classification_report
 from convlens.report import reading, views
+from summaries import history, probabilities
 
 
 def plain(text: str) -> str:

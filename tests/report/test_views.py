@@ -54,6 +54,18 @@ def test_weakest_only_where_there_are_many_classes() -> None:
     assert rows[0]["name"] == "c7"
 
 
+def test_events_told_by_the_options_are_not_repeated() -> None:
+    found = [{"kind": "choice", "message": "train.rate = 0.1: so"}, {"kind": "resume", "message": "train.rate is kept"}]
+    assert views.events(found, [("train.rate", 0.1, "chosen: so")]) == found[1:]
+    assert views.events(found, []) == found
+
+
+def test_short_names_stand_upright() -> None:
+    assert views.Matrix([str(i) for i in range(10)], [], 0).upright
+    assert views.Matrix(["a long name"] * 4, [], 0).upright
+    assert not views.Matrix(["a long name"] * 5, [], 0).upright
+
+
 @pytest.mark.parametrize(
     ("value", "start", "place"), [(1.0, 0.5, "100%"), (0.5, 0.5, "0%"), (0.2, 0.5, "0%"), (0.95, 0.8, "75%")]
 )

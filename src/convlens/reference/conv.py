@@ -231,8 +231,18 @@ def conv2d(
           sum of 4 products = -1
           result[0, 1] = -1
     """
-    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    return convolve("conv2d", 2, x_NCHW, weight_OIHW, bias, **options, padding_mode=padding_mode)
+    return convolve(
+        "conv2d",
+        2,
+        x_NCHW,
+        weight_OIHW,
+        bias,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        padding_mode=padding_mode,
+    )
 
 
 def conv1d(x_NCL: ArrayLike, weight_OIL: ArrayLike, bias: ArrayLike | None = None, **options: Any) -> Result:

@@ -24,7 +24,7 @@ from markupsafe import Markup
 from convlens.files import write_atomic
 from convlens.report import figures, numbers, reading, views
 
-SMALL_PX, SHEET_PX = 64, 1094
+SMALL_PX, SHEET_PX, SHEET_SCALE = 64, 1094, 6
 PANELS = {"rate": "learning rate", "images_per_s": "images per second", "gradient_norm": "gradient norm"}
 
 
@@ -265,7 +265,7 @@ def sheet_width(png: bytes) -> int:
 
 def sheet_scale(png: bytes) -> int:
     """How many times a sheet of small pictures is enlarged to fill the page."""
-    return max(1, SHEET_PX // sheet_width(png))
+    return max(1, min(SHEET_SCALE, SHEET_PX // sheet_width(png)))
 
 
 def breakable(words: Any) -> Markup:

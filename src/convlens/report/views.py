@@ -14,6 +14,7 @@ from convlens.report.reading import NONE, count, percent
 
 MATRIX_CLASSES = 20
 LISTED_CLASSES = 30
+FEW_CLASSES, SHORT_NAME = 4, 4
 WEAKEST = 15
 PAIRS, MORE_PAIRS, EXTREMES = 10, 20, 6
 
@@ -60,6 +61,11 @@ class Matrix:
     classes: Sequence[str]
     rows: Sequence[tuple[str, Sequence[Cell]]]
     worst: float
+
+    @property
+    def upright(self) -> bool:
+        """Whether the names fit over their columns without being turned."""
+        return len(self.classes) <= FEW_CLASSES or max(map(len, self.classes)) <= SHORT_NAME
 
 
 def matrix(report: Mapping[str, Any]) -> Matrix | None:
@@ -173,6 +179,12 @@ def value(found: Any) -> str:
     if isinstance(found, Mapping):
         return ", ".join(f"{key} = {value(one)}" for key, one in found.items()) or NONE
     return str(found)
+
+
+def events(found: Sequence[Mapping[str, Any]], config: Sequence[tuple[str, Any, str]]) -> list[Mapping[str, Any]]:
+    """The events that the table of options does not tell already."""
+    told = tuple(f"{option} =" for option, _, _ in config)
+    return [event for event in found if not event["message"].startswith(told)]
 
 
 def gradient_norms(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
