@@ -52,7 +52,12 @@ def tutorial(folder: Path) -> float:
 
     start = time.perf_counter()
     normalise = transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    change = [transforms.RandomResizedCrop(SIZE_PX), transforms.RandomHorizontalFlip(), transforms.ToTensor(), normalise]
+    change = [
+        transforms.RandomResizedCrop(SIZE_PX),
+        transforms.RandomHorizontalFlip(),
+        transforms.ToTensor(),
+        normalise,
+    ]
     loader = DataLoader(ImageFolder(str(folder), transforms.Compose(change)), BATCH, shuffle=True, num_workers=2)
     network = timm.create_model(NETWORK, num_classes=2)
     optimiser = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
@@ -77,7 +82,7 @@ def ours(folder: Path) -> float:
     from convlens.training.callbacks import Callback
 
     class Clock(Callback):
-        def on_epoch_end(self, engine, row) -> None:  # noqa: ANN001
+        def on_epoch_end(self, engine, row) -> None:
             self.end = time.perf_counter()
 
     clock = Clock()
@@ -107,7 +112,7 @@ def main() -> None:
                 command = [sys.executable, __file__, "--only", way, folder]
                 output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
                 seconds[way].append(float(output.splitlines()[-1]))
-    print(f"{arguments.images} JPEG files of 500 x 375 to {SIZE_PX} px, {NETWORK}, two epochs, {arguments.rounds} rounds")
+    print(f"{arguments.images} JPEG files, 500 x 375 to {SIZE_PX} px, {NETWORK}, two epochs, {arguments.rounds} rounds")
     for way, values in seconds.items():
         print(f"  {way:9} {statistics.median(values):6.2f} s")
     ratios = [a / b for a, b in zip(seconds["tutorial"], seconds["ours"], strict=True)]

@@ -7,9 +7,9 @@
                augmentation, written out in fifteen lines
     ours       the engine, with its defaults
 
-Every measurement is a process of its own; the three take turns, so that a slow minute hits all of them. Images are random
-and already decoded. Printed: images a second (median of the rounds) and the ratios of each round's pairs (median, lowest,
-highest).
+Every measurement is a process of its own; the three take turns, so that a slow minute hits all of them. Images are
+random and already decoded. Printed: images a second (median of the rounds) and the ratios of each round's pairs
+(median, lowest, highest).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def tutorial(case: Case) -> float:
     return case.steps * case.batch / (time.perf_counter() - start)
 
 
-def prepared(case: Case):  # noqa: ANN201
+def prepared(case: Case):
     """A model, its config, hardware and data, from random images through the ordinary path."""
     import numpy as np
     import torch
@@ -106,7 +106,7 @@ def ours(case: Case) -> float:
     from convlens.training.plan import make_engine
 
     class Clock(Callback):
-        def on_batch_end(self, engine) -> None:  # noqa: ANN001
+        def on_batch_end(self, engine) -> None:
             if engine.state.step == 2:
                 self.start = time.perf_counter()
             self.end = time.perf_counter()

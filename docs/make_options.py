@@ -9,6 +9,7 @@ from convlens.config import Config, describe_options
 from convlens.data.augment import PRESETS
 
 PAGE = Path(__file__).parent / "config.md"
+HEAD = "| option | default | accepts | what it does |\n|---|---|---|---|"
 
 
 def main() -> None:
@@ -36,7 +37,7 @@ def options() -> str:
         group, _, key = name.rpartition(".")
         if group != section:
             section = group
-            parts += [f"### {group or 'At the top'}\n", "| option | default | accepts | what it does |\n|---|---|---|---|"]
+            parts += [f"### {group or 'At the top'}\n", HEAD]
         properties = schema["properties"]
         if group:
             properties = schema["$defs"][properties[group]["$ref"].rpartition("/")[2]]["properties"]
@@ -48,7 +49,8 @@ def options() -> str:
 def presets() -> str:
     """What each preset of augmentation sets."""
     names = list(next(iter(PRESETS.values())))
-    rows = [f"| `augment.{name}` | {' | '.join(shown(preset[name]) for preset in PRESETS.values())} |" for name in names]
+    values = {name: [shown(preset[name]) for preset in PRESETS.values()] for name in names}
+    rows = [f"| `augment.{name}` | {' | '.join(cells)} |" for name, cells in values.items()]
     head = f"| option | {' | '.join(PRESETS)} |\n|---|{'---|' * len(PRESETS)}"
     return "\n".join([head, *rows]) + "\n"
 

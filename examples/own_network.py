@@ -2,7 +2,8 @@
 
     python examples/own_network.py
 
-Trains on the built-in digits, of which a fifth is kept aside for the score. Everything it writes goes to `own_network/`.
+Trains on the built-in digits, of which a fifth is kept aside for the score. Everything it writes goes to
+`own_network/`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
@@ -49,6 +51,7 @@ def main(epochs: int = 12, folder: str | Path = "own_network") -> dict[str, Any]
     aside, rest = kept[: len(kept) // 5], kept[len(kept) // 5 :]
     names = np.array(labels)
 
+    torch.manual_seed(0)  # fresh weights are drawn here, by torch
     model = cl.Model(TwoPaths())
     model.fit(
         (images[rest], names[rest]),

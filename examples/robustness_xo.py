@@ -2,8 +2,8 @@
 
     python examples/robustness_xo.py
 
-Two networks are trained on the same upright letters, one of them with augmentation. Then one thing at a time is changed,
-on letters neither has seen, and the accuracy stands in a table with its 95 % interval.
+Two networks are trained on the same upright letters, one of them with augmentation. Then one thing at a time is
+changed, on letters neither has seen, and the accuracy stands in a table with its 95 % interval.
 """
 
 from __future__ import annotations

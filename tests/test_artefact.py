@@ -150,7 +150,7 @@ def test_what_is_not_a_file(tmp_path: Path) -> None:
         artefact.read(tmp_path / "pipe")
     with pytest.raises(ArtefactError, match="No such file"):
         artefact.read(tmp_path / "missing.safetensors")
-    with pytest.raises(ArtefactError, match="not a regular file|Is a directory"):
+    with pytest.raises(ArtefactError, match="not a regular file"):
         artefact.read(tmp_path)
 
 

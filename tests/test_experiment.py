@@ -48,6 +48,12 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
+@pytest.fixture
+def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty page instead of a report, which would take longest of all."""
+    monkeypatch.setattr(experiment, "summarise", lambda run, *_: run.report_path.write_text(""))
+
+
 class StopAfter(Callback):
     """Ask training to stop, as Ctrl-C does, at a batch of an epoch."""
 
@@ -128,6 +134,7 @@ def test_every_option_has_its_value_and_its_origin() -> None:
     assert said == chosen
 
 
+@pytest.mark.usefixtures("without_report")
 def test_the_test_set_is_opened_once_after_everything_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = small.finished()
     assert run.evaluation["test_opened"] == 1
@@ -174,6 +181,7 @@ def test_without_held_out_images_there_is_a_model_and_no_score(tmp_path: Path) -
     assert run.model.predict(sorted(small.shared_photos().rglob("*.png"))[0]).label  # type: ignore[union-attr]
 
 
+@pytest.mark.usefixtures("without_report")
 def test_tensorboard_and_own_callbacks_are_told(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     run = cl.train(
@@ -187,6 +195,7 @@ def test_tensorboard_and_own_callbacks_are_told(tmp_path: Path) -> None:
     assert Model.load(tmp_path / "kept" / "1.safetensors").classes == run.model.classes
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_promise_that_cannot_be_kept_does_not_cost_the_model(tmp_path: Path) -> None:
     run = cl.train(
         small.shared_photos(), directory=str(tmp_path), **{**small.OPTIONS, "epochs": 1, "abstain": 0.999999}
@@ -201,6 +210,7 @@ def test_a_promise_that_cannot_be_kept_does_not_cost_the_model(tmp_path: Path) -
 # sources --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("without_report")
 def test_validation_and_test_may_be_sources_of_their_own(tmp_path: Path) -> None:
     extra = small.photos(tmp_path / "extra", 30)
     for part in ("valid", "test"):
@@ -229,6 +239,7 @@ def test_validation_and_test_may_be_sources_of_their_own(tmp_path: Path) -> None
         cl.train(small.shared_photos(), test=str(tmp_path / "test"), directory=str(tmp_path / "runs"))
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_table_with_groups_keeps_each_on_one_side(tmp_path: Path) -> None:
     small.photos(tmp_path / "photos")
     files = sorted(path.relative_to(tmp_path).as_posix() for path in (tmp_path / "photos").rglob("*.png"))
@@ -251,6 +262,7 @@ def test_a_table_with_groups_keeps_each_on_one_side(tmp_path: Path) -> None:
     assert run.evaluation["test"]["n"] >= 12
 
 
+@pytest.mark.usefixtures("without_report")
 def test_arrays_in_memory_are_a_source_and_are_asked_for_again(tmp_path: Path) -> None:
     images, labels = rig.pictures()
     directory = interrupted(tmp_path, (images, labels))
@@ -271,6 +283,7 @@ def _inverted_first(images: Any) -> Any:
     return changed
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_source_object_is_a_source(tmp_path: Path) -> None:
     images, labels = rig.pictures(60)
     source = Source("mine", tuple(Record(f"mine#{i}", i, label) for i, label in enumerate(labels)), images)
@@ -321,6 +334,7 @@ def test_a_source_that_is_not_there(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.usefixtures("without_report")
 def test_strict_makes_a_warning_an_error(tmp_path: Path) -> None:
     folder = small.photos(tmp_path / "photos", 60)
     (folder / "left" / "notes.md").write_text("not an image")
@@ -402,6 +416,7 @@ def test_the_command_to_go_on_can_be_pasted(tmp_path: Path) -> None:
     assert caught.value.exit_code == 143
 
 
+@pytest.mark.usefixtures("without_report")
 def test_callbacks_with_a_state_have_to_come_back(tmp_path: Path) -> None:
     stopper = cl.EarlyStopping(patience=9, monitor="train_loss")
     options = {**small.OPTIONS, "patience": 8, "directory": str(tmp_path), "name": "a"}
@@ -420,6 +435,7 @@ def test_a_finished_run_has_nothing_to_resume() -> None:
     assert small.finished().read("test_opened") == {"times": 1}
 
 
+@pytest.mark.usefixtures("without_report")
 @pytest.mark.parametrize("stage", ["decoding", "training begins", "evaluating", "reporting"])
 def test_a_stop_at_any_stage_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
     def stop(*_: Any, **__: Any) -> None:
@@ -535,6 +551,7 @@ def test_damaged_checkpoints_are_never_replaced_by_fresh_weights(tmp_path: Path)
     assert not (directory / "model.safetensors").exists()
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_full_disk_at_the_very_end_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = artefact.write
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from convlens.version import __version__ as __version__
 
-
 _HOMES = {
     "train": "experiment",
     "resume": "experiment",
@@ -57,6 +56,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "reference":
+        return importlib.import_module("convlens.reference")
     if name not in _HOMES:
         raise AttributeError(f"module 'convlens' has no attribute '{name}'")
     return getattr(importlib.import_module(f"convlens.{_HOMES[name]}"), name)

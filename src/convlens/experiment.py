@@ -8,6 +8,7 @@ computed here that a floor below could compute.
 
 from __future__ import annotations
 
+import datetime
 import os
 import sys
 import time
@@ -29,6 +30,7 @@ from convlens.data.sources import Source
 from convlens.data.store import scan
 from convlens.errors import ConfigError, ConvlensError, DataError, RunError
 from convlens.files import locked, sweep_aside, write_atomic
+from convlens.metrics.calibration import calibration_error_interval, reliability, softmax
 from convlens.metrics.classification import headline
 from convlens.model import Model, versions
 from convlens.models import backbone, catalog
@@ -206,6 +208,7 @@ class _Path:
                 "fingerprint": prepared.store.fingerprint,
                 "versions": versions(),
                 "argv": _argv(),
+                "created": datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
                 "preparing_s": round(time.perf_counter() - started, 3),
             },
         )
@@ -296,13 +299,13 @@ class _Path:
                 except DataError as error:  # what was trained for hours is kept
                     run.events.add("warning", f"{error} The model has no such rule: it always answers.")
             evaluation["valid"] = model.report(logits, targets[split.valid], level=level, seed=config.seed)
-            evaluation["valid"]["uncalibrated"] = _calibration_of(model, logits, targets[split.valid])
+            evaluation["valid"]["uncalibrated"] = _uncalibrated(logits, targets[split.valid], level, config.seed)
         test_logits = np.zeros((0, len(prepared.classes)), np.float32)
         if len(split.test):
             evaluation["test_opened"] = run.count_test_opening()
             test_logits = model.logits(store.images[split.test])
             evaluation["test"] = model.report(test_logits, targets[split.test], level=level, seed=config.seed)
-            evaluation["test"]["uncalibrated"] = _calibration_of(model, test_logits, targets[split.test])
+            evaluation["test"]["uncalibrated"] = _uncalibrated(test_logits, targets[split.test], level, config.seed)
         evaluation["seconds"] = round(time.perf_counter() - started, 3)
         part = "test" if "test" in evaluation else "valid"
         if part in evaluation:
@@ -315,10 +318,11 @@ class _Path:
         summarise(run, config, prepared, model, test_logits)
 
 
-def _calibration_of(model: Model, logits: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
+def _uncalibrated(logits: np.ndarray, targets: np.ndarray, level: float, seed: int) -> dict[str, Any]:
     """The calibration section as it would be without the temperature."""
-    raw = Model(model.network, model.task, model.classes, model.preprocess, card={})
-    return raw.report(logits, targets)["calibration"]
+    raw = softmax(logits)
+    error = calibration_error_interval(raw, targets, level=level, seed=seed)
+    return {"error": error.to_json(), "bins": [one.to_json() for one in reliability(raw, targets, level=level)]}
 
 
 def _match_states(

@@ -15,6 +15,7 @@ import platform
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -221,32 +222,36 @@ class Model:
         """
         if isinstance(images, str | Path) and Path(images).is_dir():
             source = open_source(images, Config().data, labelled=False)
-            images = [source.image(record) for record in source.records]
+            names = [str(Path(images) / record.id) for record in source.records]
+            return list(self.predict_each([source.image(r) for r in source.records], top=top, names=names))
         if isinstance(images, list | tuple):
             return list(self.predict_each(images, top=top))
         preprocess, _ = self._ready()
         pixels = preprocess.pixels(preprocess.decode(images))
         return self._answers([_name_of(images, 0)], pixels[None], top)[0]
 
-    def predict_each(self, images: Iterable[Any], *, top: int = 3) -> Iterable[Prediction]:
-        """Predict many images in a stream: as many answers as images, in their order, in bounded memory."""
+    def predict_each(
+        self, images: Iterable[Any], *, top: int = 3, names: Iterable[str] | None = None
+    ) -> Iterable[Prediction]:
+        """Predict many images in a stream: as many answers as images, in their order, in bounded memory.
+
+        Args:
+            names: what to call the images, instead of their paths or numbers.
+        """
         preprocess, _ = self._ready()
 
-        def read(item: tuple[int, Any]) -> tuple[str, np.ndarray | BadImage]:
-            name = _name_of(item[1], item[0])
+        def read(item: tuple[str, Any]) -> tuple[str, np.ndarray | BadImage]:
+            name, image = item
             try:
-                return name, preprocess.pixels(preprocess.decode(item[1], name))
+                return name, preprocess.pixels(preprocess.decode(image, name))
             except BadImage as error:
                 return name, error
 
+        numbered = ((_name_of(image, number), image) for number, image in enumerate(images))
+        named = numbered if names is None else zip(names, images, strict=True)
         with ThreadPoolExecutor(2) as pool:
-            chunk: list[tuple[int, Any]] = []
-            for number, image in enumerate(images):
-                chunk.append((number, image))
-                if len(chunk) == CHUNK:
-                    yield from self._chunk(list(pool.map(read, chunk)), top)
-                    chunk = []
-            yield from self._chunk(list(pool.map(read, chunk)), top)
+            while chunk := list(islice(named, CHUNK)):
+                yield from self._chunk(list(pool.map(read, chunk)), top)
 
     def _chunk(self, read: list[tuple[str, np.ndarray | BadImage]], top: int) -> list[Prediction]:
         good = [(name, pixels) for name, pixels in read if isinstance(pixels, np.ndarray)]

@@ -11,7 +11,6 @@ import torch
 
 from convlens.config import Config
 from convlens.data.augment import Augment
-from convlens.data.image import encode_png
 from convlens.data.prepare import Prepared
 from convlens.metrics.decision import decide, risk_coverage
 from convlens.model import Model, versions
@@ -42,7 +41,7 @@ def summarise(run: Run, config: Config, prepared: Prepared, model: Model, test_l
     summary = RunSummary(
         title=run.directory.name,
         task=config.task,
-        created=model.card.get("created", ""),
+        created=stored["created"],
         duration_s=stored["preparing_s"] + training_s + evaluation["seconds"],
         headline=_headline(evaluation),
         test_opened=evaluation.get("test_opened", 0),
@@ -72,7 +71,8 @@ def summarise(run: Run, config: Config, prepared: Prepared, model: Model, test_l
                 "reading and checking the images": stored["preparing_s"],
                 "training": round(training_s, 3),
                 "calibration and test": evaluation["seconds"],
-            }
+            },
+            data_bound=sum(row["waiting_s"] for row in history) / training_s if training_s else None,
         ),
         hardware={**stored["hardware"], "processor": platform.processor() or platform.machine()},
         versions=versions(),
@@ -95,7 +95,7 @@ def find_mistakes(model: Model, prepared: Prepared, test_logits: np.ndarray) -> 
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_MISTAKES]
     return [
         Mistake(
-            png=encode_png(prepared.store.images[rows[i]]),
+            png=contact_sheet([[prepared.store.images[rows[i]]]]),
             true=names[truth[i]],
             predicted=names[answers[i]],
             probability=float(confidence[i]),

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convlens.data import facts as decoding
 from convlens.data import store as module
 from convlens.data.facts import Fact
 from convlens.data.image import decode
@@ -62,11 +61,13 @@ def build(source: Source, folder: Path, how: Preprocess | None = None, **options
 def count_decodes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     decoded: list[str] = []
 
-    def counted(image: Any, policy: ImagePolicy, name: str) -> Any:
-        decoded.append(name)
-        return decode(image, policy, name)
+    whole = Preprocess.decode
 
-    monkeypatch.setattr(decoding, "decode", counted)
+    def counted(self: Preprocess, image: Any, name: str) -> Any:
+        decoded.append(name)
+        return whole(self, image, name)
+
+    monkeypatch.setattr(Preprocess, "decode", counted)
     return decoded
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import rig
 import torch
 from torch import Tensor, nn
 
+import rig
 from convlens.config import TrainConfig
 from convlens.errors import ConfigError
 from convlens.training import hardware

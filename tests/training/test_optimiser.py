@@ -1,4 +1,4 @@
-"""The update rules on f(w) = w^2, worked by hand in the lectures, and decay, penalties and averages against their formulas."""
+"""The update rules on f(w) = w^2, worked by hand; decay, penalties and averages against their formulas."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import rig
 
+import rig
 from convlens.config import Config
 from convlens.data.symmetry import mirror_test
 from convlens.training.defaults import Facts, complete

@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 training failed or a check found errors, 2 something was a
 from __future__ import annotations
 
 import enum
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from typer.core import TyperGroup
 
 from convlens import __version__
 from convlens.errors import ConfigError, ConvlensError
+
 
 class Commands(TyperGroup):
     """Turns every error into one line and an exit code; `--debug` shows the traceback instead."""
@@ -190,27 +192,43 @@ def predict(
     from convlens.data.sources import open_source
     from convlens.model import Model
 
-    files: list[Path] = []
+    found: list[Any] = []
+    names: list[str] = []
     for image in images:
         if image.is_dir():
             source = open_source(image, Config().data, labelled=False)
-            files += [path for record in source.records if isinstance(path := source.image(record), Path)]
+            found += [source.image(record) for record in source.records]
+            names += [str(image / record.id) for record in source.records]
         else:
-            files.append(image)
-    failed = show_predictions(Model.load(model).predict_each(files, top=top), format.value, top)
+            found.append(image)
+            names.append(str(image))
+    failed = show_predictions(Model.load(model).predict_each(found, top=top, names=names), format.value, top)
     if failed:
-        raise ConfigError(f"{failed} of {len(files)} images could not be read; their rows say why.")
+        raise ConfigError(f"{failed} of {len(found)} images could not be read; their rows say why.")
 
 
 @app.command()
-def check(source: Source, json: AsJson = False) -> None:
+def check(
+    source: Source,
+    image_column: Column = None,
+    label_column: Column = None,
+    group_column: Column = None,
+    split_column: Column = None,
+    json: AsJson = False,
+) -> None:
     """Look at the health of a data set before any training: reads everything, changes nothing."""
     from convlens.cli.progress import watch
     from convlens.cli.show import show_health
     from convlens.experiment import check as check_source
 
+    columns = {
+        "image_column": image_column,
+        "label_column": label_column,
+        "group_column": group_column,
+        "split_column": split_column,
+    }
     with watch(quiet=json) as (_, progress):
-        opened, health = check_source(source, progress=progress)
+        opened, health = check_source(source, progress=progress, **columns)
     if show_health(opened, health, as_json=json):
         raise typer.Exit(1)
 
@@ -257,5 +275,8 @@ def options() -> None:
 
 
 def main() -> None:
-    """The entry point of the command `convlens`."""
-    app()
+    """The entry point of the command `convlens`; `--debug` may stand anywhere."""
+    words = sys.argv[1:]
+    if "--debug" in words:
+        words = ["--debug", *(word for word in words if word != "--debug")]
+    app(words)

@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from convlens.data.arrays import DIM_NOTE
-from convlens.data.image import decode, resize
+from convlens.data.image import ImageLike, decode, resize
 from convlens.data.policy import Decoded, ImagePolicy
 from convlens.data.sources import Record, Source
 from convlens.errors import BadImage
@@ -68,6 +68,10 @@ class Sizing(Protocol):
     @property
     def store_px(self) -> tuple[int, int]:
         """Height and width kept in the store."""
+        ...
+
+    def decode(self, image: ImageLike, name: str) -> Decoded:
+        """An image under the policy, not much larger than needed."""
         ...
 
     def pixels(self, decoded: Decoded) -> np.ndarray:
@@ -130,11 +134,13 @@ def decode_all(
 
 def _decode_one(source: Source, record: Record, policy: ImagePolicy, sizing: Sizing | None) -> Found:
     try:
-        decoded = decode(source.image(record), policy, record.id)
+        image = source.image(record)
+        decoded = sizing.decode(image, record.id) if sizing else decode(image, policy, record.id)
         stored = sizing.pixels(decoded)[None] if sizing else None
         height, width = decoded.pixels.shape[:2]
         shrunk = resize(decoded.pixels, (min(height, SHRUNK_PX), min(width, SHRUNK_PX)))
-        return _facts([record], decoded.pixels[None], shrunk[None], decoded.mode, [decoded.notes]), stored
+        images, mode, notes = decoded.pixels[None], decoded.mode, [decoded.notes]
+        return _facts([record], images, shrunk[None], decoded.size_px, mode, notes), stored
     except BadImage as bad:
         return [Fact(record.id, False, bad.kind, bad.reason)], None
     except Exception as error:
@@ -158,7 +164,8 @@ def _decode_rows(rows: np.ndarray, records: Sequence[Record], policy: ImagePolic
     if images.shape[3] != policy.channels:
         images = np.repeat(images, policy.channels, axis=3)  # grey to RGB
     dim = (images.reshape(len(images), -1).max(axis=1) == 1).tolist()
-    facts = _facts(records, images, images, "array", [(DIM_NOTE,) if is_dim else () for is_dim in dim])
+    notes = [(DIM_NOTE,) if is_dim else () for is_dim in dim]
+    facts = _facts(records, images, images, images.shape[1:3], "array", notes)
     if sizing is None:
         return facts, None
     if images.shape[1:3] == sizing.store_px:
@@ -167,10 +174,15 @@ def _decode_rows(rows: np.ndarray, records: Sequence[Record], policy: ImagePolic
 
 
 def _facts(
-    records: Sequence[Record], images: np.ndarray, shrunk: np.ndarray, mode: str, notes: Sequence[tuple[str, ...]]
+    records: Sequence[Record],
+    images: np.ndarray,
+    shrunk: np.ndarray,
+    size_px: tuple[int, int],
+    mode: str,
+    notes: Sequence[tuple[str, ...]],
 ) -> list[Fact]:
-    n, height, width, channels = images.shape
-    start = hashlib.blake2b(f"{height}x{width}x{channels}".encode(), digest_size=16)
+    n, (height, width) = len(images), size_px
+    start = hashlib.blake2b(f"{height}x{width}x{images.shape[3]}".encode(), digest_size=16)
     (phashes, thumbs), peaks = look(shrunk), images.reshape(n, -1).max(axis=1).tolist()
     learnt = zip(records, images.reshape(n, -1), phashes.tolist(), thumbs, notes, strict=True)
     facts = []

@@ -225,13 +225,14 @@ def prepare(
         near_duplicates=config.data.near_duplicates,
         max_bad_fraction=config.data.max_bad_fraction,
         size_px=preprocess.size_px,
+        white_level=preprocess.policy.white_level,
     )
     require_healthy((*source.findings, *health.findings), strict=config.run.strict)
     labels = [str(record.label) for record in store.records]
     if classes is None:
         classes = Classes(source.classes) if source.classes else Classes.of(labels)
     targets = np.array(classes.indices(labels, where=source.name), dtype=np.int64)
-    auto = default_fractions(len(store.records))
+    auto = default_fractions(sum(record.split != "test" for record in store.records))
     asked = (config.data.valid_fraction, config.data.test_fraction)
     valid, test = (a if f == "auto" else float(f) for f, a in zip(asked, auto, strict=True))
     split = make_split(

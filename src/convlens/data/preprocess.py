@@ -72,10 +72,12 @@ class Preprocess:
     def decode(self, image: ImageLike, name: str | None = None) -> Decoded:
         """Read one image under the policy; `name` is what errors call it.
 
+        A JPEG more than twice as large as needed is decoded at 1/2, 1/4 or 1/8 scale, which is much faster.
+
         Raises:
             BadImage: the image cannot be used.
         """
-        return decode(image, self.policy, name)
+        return decode(image, self.policy, name, reduce_to_px=2 * max(self.store_px))
 
     def pixels(self, decoded: Decoded) -> np.ndarray:
         """Bring a decoded image to the storage size, resizing once.

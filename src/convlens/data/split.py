@@ -240,7 +240,7 @@ def _own_split(records: Sequence[Record]) -> np.ndarray | None:
 def _kept(part: np.ndarray, shares: Sequence[float]) -> Finding:
     taken = [SPOKEN[held] for held in (VALID, TEST) if shares[held] > 0]
     train, valid, test = (int((part == held).sum()) for held in range(3))
-    carved = f", {' and '.join(taken)} images are taken from its training images" if taken else ""
+    carved = f" ({' and '.join(taken)} images are taken from its training images)" if taken else ""
     counts = f"{train:,} training, {valid:,} validation and {test:,} test images"
     return Finding("own-split", "note", f"The split the source came with is kept{carved}: {counts}.")
 

@@ -63,9 +63,9 @@ class Confidence:
     Attributes:
         temperature: the logits are divided by it.
         before: the `calibration` part of a report made without the temperature, on the same images.
-        threshold: `metrics.calibration.Threshold` as JSON, two classes only.
-        abstain: `metrics.calibration.AbstainRule` as JSON.
-        risk_coverage: what `metrics.calibration.risk_coverage` returned for the images of the report that is shown.
+        threshold: `metrics.decision.Threshold` as JSON, two classes only.
+        abstain: `metrics.decision.AbstainRule` as JSON.
+        risk_coverage: what `metrics.decision.risk_coverage` returned for the images of the report that is shown.
     """
 
     temperature: float | None = None

@@ -42,7 +42,10 @@ CHECK_EVERY = 32
 
 @dataclass
 class State:
-    """Where training stands. `batch` counts batches of this epoch, `step` counts updates since the start."""
+    """Where training stands. `batch` counts batches of this epoch, `step` counts updates since the start.
+
+    The seconds are of this epoch: in all, and waiting for images.
+    """
 
     epoch: int = 0
     batch: int = 0
@@ -50,8 +53,8 @@ class State:
     best: float | None = None
     best_epoch: int = 0
     stopped: str = ""
-    seconds: float = 0.0
     epoch_seconds: float = 0.0
+    waiting_seconds: float = 0.0
 
 
 @dataclass
@@ -160,17 +163,20 @@ class Engine:
         already = self.state.epoch_seconds
         self._tell("on_epoch_begin")
         self.network.train()
+        asked = time.perf_counter()
         for batch in self.train.epoch(self.state.epoch, start=self.state.batch):
+            self.state.waiting_seconds += time.perf_counter() - asked
             self._tell("on_batch_begin")
             self.learn(batch)
             self._tell("on_batch_end")
             self.state.epoch_seconds = already + time.perf_counter() - started
             if self._at_step_end():
                 self._save_if_asked_or_due()
+            asked = time.perf_counter()
         self._check_losses()
         row = self._finish_epoch()
         self.state.epoch, self.state.batch = self.state.epoch + 1, 0
-        self.state.seconds, self.state.epoch_seconds = self.state.seconds + self.state.epoch_seconds, 0.0
+        self.state.epoch_seconds = self.state.waiting_seconds = 0.0
         self.meter, self._norms = self.task.meter(), []
         self.history.append(row)
         self._save_if_asked_or_due()
@@ -235,6 +241,7 @@ class Engine:
             self._remember_best(row)
         row["rate"] = self.present_rate
         row["seconds"] = round(self.state.epoch_seconds, 3)
+        row["waiting_s"] = round(self.state.waiting_seconds, 3)
         row["images_per_s"] = round(self.train.samples / max(self.state.epoch_seconds, 1e-9), 1)
         if self._norms:
             means = torch.stack(self._norms).mean(0).tolist()
