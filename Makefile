@@ -25,7 +25,7 @@ lint: install
 	$(BIN)/ruff format --check .
 
 types: install
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 floors: install
 	$(BIN)/lint-imports

@@ -23,7 +23,7 @@ from warm import Call, Warm
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc and forks")
 
-EPOCHS, STEPS = 12, 120
+EPOCHS, STEPS = 8, 80
 OPTIONS = {
     "train.epochs": EPOCHS,
     "train.batch_size": 8,

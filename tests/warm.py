@@ -6,6 +6,7 @@ is the real command line, in a process of its own. `Warm` is the other end, for 
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -16,6 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+EVERYTHING = (
+    *("convlens.cli.main", "convlens.cli.progress", "convlens.cli.show", "convlens.experiment"),
+    *("jinja2", "matplotlib.figure", "matplotlib.backends.backend_svg", "sklearn.metrics"),
+    "torch._dynamo",  # which every optimiser of torch imports when it is made
+)
 PATIENCE_S = 240.0
 LOOK_EVERY_S = 0.002
 
@@ -96,26 +102,14 @@ class Warm:
 
 def serve() -> None:
     """Fork a child for every line; say its number, and when asked how it ended."""
-    import jinja2
-    import matplotlib.backends.backend_svg
-    import matplotlib.figure
-    import sklearn.metrics
-
-    import convlens.cli.main
-    import convlens.cli.progress
-    import convlens.cli.show
-    import convlens.experiment
-
-    assert jinja2
-    assert matplotlib.figure
-    assert matplotlib.backends.backend_svg
-    assert sklearn.metrics
-    assert convlens.experiment
+    for name in EVERYTHING:
+        importlib.import_module(name)
+    main = sys.modules["convlens.cli.main"].main
     for line in sys.stdin:
         call = json.loads(line)
         child = os.fork()
         if child == 0:
-            _become(call["folder"], call["words"], convlens.cli.main.main)
+            _become(call["folder"], call["words"], main)
         print(child, flush=True)
         sys.stdin.readline()
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
@@ -144,3 +138,4 @@ def _become(folder: str, words: list[str], main: Callable[[], None]) -> None:
 
 if __name__ == "__main__":
     serve()
+    os._exit(0)
