@@ -20,6 +20,21 @@ from convlens.run import Run
 
 OPTIONS: dict[str, Any] = {**rig.QUICK, "epochs": 6, "options": {"width": 8}, "preset": "none"}
 CLASSES = ("left", "right", "top")
+FILES = {  # of a finished run
+    "checkpoints",
+    "contact_sheet.png",
+    "data.json",
+    "evaluation.json",
+    "events.jsonl",
+    "health.json",
+    "history.jsonl",
+    "lock",
+    "model.safetensors",
+    "network.json",
+    "report.html",
+    "run.json",
+    "test_opened.json",
+}
 
 
 def photos(folder: Path, n: int = 120) -> Path:

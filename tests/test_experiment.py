@@ -27,22 +27,6 @@ from convlens.training.callbacks import Callback
 from convlens.training.engine import Engine
 from convlens.training.interrupt import Interrupted
 
-FILES = {
-    "checkpoints",
-    "contact_sheet.png",
-    "data.json",
-    "evaluation.json",
-    "events.jsonl",
-    "health.json",
-    "history.jsonl",
-    "lock",
-    "model.safetensors",
-    "network.json",
-    "report.html",
-    "run.json",
-    "test_opened.json",
-}
-
 
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
@@ -83,7 +67,7 @@ def interrupted(folder: Path, source: Any = None, name: str = "cut short", **opt
 
 def test_every_file_of_a_run_is_there_and_readable() -> None:
     run = small.finished()
-    assert names(run.directory) == FILES
+    assert names(run.directory) == small.FILES
     for path in run.directory.glob("*.json"):
         json.loads(path.read_text(encoding="utf-8"))
     for path in run.directory.glob("*.jsonl"):
@@ -175,7 +159,7 @@ def test_without_held_out_images_there_is_a_model_and_no_score(tmp_path: Path) -
         directory=str(tmp_path),
         **{**small.OPTIONS, "epochs": 1, "valid_fraction": 0.0, "test_fraction": 0.0},
     )
-    assert names(run.directory) == FILES - {"test_opened.json"}
+    assert names(run.directory) == small.FILES - {"test_opened.json"}
     assert "headline" not in run.evaluation
     assert "metrics" not in run.model.card
     assert run.model.predict(sorted(small.shared_photos().rglob("*.png"))[0]).label  # type: ignore[union-attr]
@@ -190,7 +174,7 @@ def test_tensorboard_and_own_callbacks_are_told(tmp_path: Path) -> None:
         callbacks=[cl.ModelCheckpoint(tmp_path / "kept" / "{epoch}.safetensors")],
         **{**small.OPTIONS, "epochs": 2, "tensorboard": True},
     )
-    assert names(run.directory) == FILES | {"tensorboard"}
+    assert names(run.directory) == small.FILES | {"tensorboard"}
     assert names(tmp_path / "kept") == {"1.safetensors", "2.safetensors"}
     assert Model.load(tmp_path / "kept" / "1.safetensors").classes == run.model.classes
 
@@ -393,7 +377,7 @@ def test_an_interrupted_run_ends_as_if_nothing_had_happened(tmp_path: Path) -> N
     run = cl.resume(directory)
     assert small.weights(run.model_path) == small.weights(small.finished().model_path)
     assert small.timeless(run.history) == small.timeless(small.finished().history)
-    assert names(directory) == FILES
+    assert names(directory) == small.FILES
     ours, theirs = run.evaluation, small.finished().evaluation
     assert {**ours, "seconds": 0} == {**theirs, "seconds": 0}
     (resumed,) = [event["message"] for event in run.events if event["kind"] == "resume"]
@@ -456,7 +440,7 @@ def test_a_stop_at_any_stage_can_be_resumed(tmp_path: Path, monkeypatch: pytest.
     assert caught.value.exit_code == 143
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     run = cl.resume(tmp_path / "a")
-    assert names(run.directory) == FILES
+    assert names(run.directory) == small.FILES
     assert small.weights(run.model_path) == small.weights(small.finished().model_path)
     assert run.evaluation["test_opened"] == (2 if stage == "reporting" else 1)
     choices = [event["message"] for event in run.events if event["kind"] == "choice"]
@@ -534,7 +518,7 @@ def test_half_written_files_and_lines_of_a_killed_process_are_cleared(tmp_path: 
         with (directory / f"{name}.jsonl").open("a") as file:
             file.write('{"kind": "warning", "mess')
     run = cl.resume(directory)
-    assert names(directory) == FILES
+    assert names(directory) == small.FILES
     assert not list(directory.rglob("*.writing"))
     again = Run.open(directory)
     assert small.timeless(again.history) == small.timeless(small.finished().history)

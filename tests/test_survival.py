@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -18,7 +19,6 @@ import pytest
 
 import small
 from convlens.run import Run
-from test_experiment import FILES
 from warm import Call, Warm
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc and forks")
@@ -67,7 +67,7 @@ def require_same(run: Run, whole: Run) -> None:
     assert small.timeless(run.history) == small.timeless(whole.history)
     ours, theirs = run.evaluation, whole.evaluation
     assert {**ours, "seconds": 0, "test_opened": 1} == {**theirs, "seconds": 0}
-    assert {path.name for path in run.directory.iterdir()} == FILES
+    assert {path.name for path in run.directory.iterdir()} == small.FILES
     assert not [path for path in run.directory.parent.rglob("*") if path.name.endswith((".writing", ".damaged"))]
     assert len(list((run.directory / "checkpoints").iterdir())) <= 2
 
@@ -206,57 +206,100 @@ def _read(path: Path) -> dict[str, object]:
 
 
 @pytest.fixture
-def tiny_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """A folder on a disk of so many kilobytes; a second call changes its size."""
-    mount, disk = shutil.which("mount"), tmp_path / "runs"
-    if os.geteuid() != 0 or mount is None:
-        pytest.skip("only the superuser can mount a small disk")
-    disk.mkdir()
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder `runs` on a disk of its own, of 24 MB."""
+    mount, folder = shutil.which("mount"), tmp_path / "runs"
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or mount is None or subprocess.run([mount, *options], check=False).returncode:
+        pytest.skip("only the superuser can mount a small disk, and not on every machine")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
 
-    def of(kilobytes: int) -> Path:
-        again = "remount," if os.path.ismount(disk) else ""
-        options = ["-t", "tmpfs", "-o", f"{again}size={kilobytes}k", "tmpfs", str(disk)]
-        if subprocess.run([mount, *options], check=False, capture_output=True).returncode:
-            pytest.skip("this machine does not let tests mount a small disk")
-        return disk
 
-    yield of
-    if os.path.ismount(disk):
-        subprocess.run(["umount", str(disk)], check=True)
+def fill(call: Call, disk: Path, leave: int = 0) -> Path:
+    """While the command stands still between two writes, fill its disk but for some bytes; returns the ballast."""
+    ballast = disk / "ballast"
+    call.send(signal.SIGSTOP)
+    while list(disk.rglob("*.writing")):
+        call.send(signal.SIGCONT)
+        time.sleep(0.001)
+        call.send(signal.SIGSTOP)
+    with ballast.open("wb", buffering=0) as file:
+        with contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        file.truncate(file.tell() - leave)
+    call.send(signal.SIGCONT)
+    return ballast
+
+
+def warnings(run: Run) -> list[str]:
+    return [event["message"] for event in run.events if event["kind"] == "warning"]
+
+
+WIDE = "{width=16, dropout=0.1}"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("room", ["for one checkpoint and the model", "for one checkpoint"])
-def test_a_full_disk_costs_nothing_that_was_there(
-    warm: Warm, whole: Run, tiny_disk: Callable[[int], Path], room: str
-) -> None:
-    checkpoint = max(path.stat().st_size for path in (whole.directory / "checkpoints").iterdir())
-    small_files = sum(p.stat().st_size + 8192 for p in whole.directory.iterdir() if p.suffix in (".json", ".jsonl"))
-    model = whole.model_path.stat().st_size
-    assert checkpoint > 2 * model
-    report = whole.report_path.stat().st_size + 50_000
-    needed = checkpoint + small_files + (model + report if room.endswith("model") else model // 3)
-    disk = tiny_disk(needed // 1024)
-    call = warm.run(disk.parent, *words())
-    directory = disk / "a"
-    run = Run.open(directory)
-    said = [event["message"] for event in run.events if event["kind"] == "warning"]
-    assert said
-    assert all("was not written: the disk is full. Older ones are kept." in message for message in said)
-    assert len(run.history) == EPOCHS
-    if room.endswith("model"):
-        assert call.code == 0, call.err
-        assert "warning  Checkpoint at step" in call.out
-    else:
-        assert call.code == 1
-        assert not (directory / "model.safetensors").exists()
-        line = call.err.splitlines()[-1]
-        assert line == (
-            "convlens: The disk is full; what runs/a holds already is whole. Make room. "
-            "Continue with: convlens resume runs/a"
-        )
-        assert len(list((directory / "checkpoints").iterdir())) == 1
-        tiny_disk(16 * 1024)
-        done = warm.run(disk.parent, "resume", "runs/a")
-        assert done.code == 0, done.err
-    require_same(Run.open(directory), whole)
+def test_a_disk_with_room_for_the_result_alone_is_enough(warm: Warm, disk: Path, tmp_path: Path) -> None:
+    command = words(network__options=WIDE)
+    (tmp_path / "other").mkdir()
+    assert warm.run(tmp_path / "other", *command).code == 0
+    whole = Run.open(tmp_path / "other" / "runs" / "a")
+    files = [path for path in whole.directory.iterdir() if path.is_file()]
+    call = warm.start(tmp_path, *command)
+    assert call.until(lambda: after_step(5)(disk / "a"))
+    kept = {path.name: path.read_bytes() for path in (disk / "a" / "checkpoints").glob("step-*.safetensors")}
+    ballast = fill(call, disk, leave=sum(path.stat().st_size + 8192 for path in files))
+    assert call.wait() == 0, call.err
+    run = Run.open(disk / "a")
+    first, last = warnings(run)
+    assert first.startswith("Checkpoint at step ")
+    assert first.endswith("was not written: the disk is full. Older ones are kept.")
+    assert last == "The last checkpoint could not be written: the disk is full."
+    assert f"warning  {first}\nwarning  {last}\n" in call.out
+    left = {path.name: path.read_bytes() for path in (disk / "a" / "checkpoints").iterdir()}
+    assert len(left) == 2
+    assert kept.items() & left.items()
+    ballast.unlink()
+    require_same(run, whole)
+
+
+@pytest.mark.slow
+def test_a_full_disk_loses_nothing_and_can_be_resumed(warm: Warm, whole: Run, disk: Path, tmp_path: Path) -> None:
+    call = warm.start(tmp_path, *words())
+    assert call.until(lambda: after_step(5)(disk / "a"))
+    ballast = fill(call, disk)
+    assert call.wait() == 1
+    heard = call.err.splitlines()
+    assert [line for line in heard if line.startswith(f"epoch {EPOCHS}/{EPOCHS}")]  # training went on to its end
+    assert heard[-1] == (
+        "convlens: The disk is full; what runs/a holds already is whole. Make room. "
+        "Continue with: convlens resume runs/a"
+    )
+    assert "Traceback" not in call.err
+    assert not (disk / "a" / "model.safetensors").exists()
+    ballast.unlink()
+    done = warm.run(tmp_path, "resume", "runs/a")
+    assert done.code == 0, done.err
+    require_same(Run.open(disk / "a"), whole)
+
+
+@pytest.mark.slow
+def test_a_disk_that_was_full_for_a_while_leaves_no_gap(warm: Warm, whole: Run, disk: Path, tmp_path: Path) -> None:
+    call = warm.start(tmp_path, *words())
+    assert call.until(lambda: after_step(15)(disk / "a"))
+    ballast = fill(call, disk)
+    newest = max(path.name for path in (disk / "a" / "checkpoints").glob("step-*.safetensors"))
+    time.sleep(0.15)
+    call.send(signal.SIGSTOP)
+    ballast.unlink()
+    call.send(signal.SIGCONT)
+    assert call.wait() == 0, call.err
+    run = Run.open(disk / "a")
+    first, again = warnings(run)
+    assert first.endswith("was not written: the disk is full. Older ones are kept.")
+    assert again.startswith("Checkpoints are written again since step ")
+    assert max(path.name for path in (disk / "a" / "checkpoints").iterdir()) > newest
+    require_same(run, whole)

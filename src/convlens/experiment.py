@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from convlens.config import Config, by_leaf, read_toml
+from convlens.config import DEFAULT, Config, by_leaf, read_toml
 from convlens.data.classes import Classes
 from convlens.data.health import Health, inspect
 from convlens.data.image import ImagePolicy
@@ -48,6 +48,7 @@ from convlens.training.plan import make_engine, make_plan
 Progress = Callable[[str, int, int], None]
 Ready = tuple[Config, Model, Prepared, Hardware]
 ARRAYS = "arrays"
+RESERVED = {"in_channels", "outputs", "size_px", "pretrained", "layers"}
 
 
 def train(
@@ -114,7 +115,7 @@ def resume(
 
 
 def find_rate(
-    source: Any, *, config: Config | None = None, progress: Progress | None = None, **options: Any
+    source: Any = None, *, config: Config | None = None, progress: Progress | None = None, **options: Any
 ) -> RateCurve:
     """Raise the learning rate step by step on a copy of the network and see where the loss falls fastest.
 
@@ -147,7 +148,14 @@ def build_network(config: Config, source: Source) -> tuple[Config, Model, Wanted
     """The network for a source, with its starting weights, before any image is decoded."""
     labels = [record.label for record in source.records if record.label is not None]
     classes = Classes(source.classes) if source.classes else Classes.of(labels)
+    if config.network.layers is not None and config.origins.get("network.name") == DEFAULT:
+        config = config.choose("network.name", "layers", "network.layers is given")
     name = config.network.name
+    if reserved := RESERVED & config.network.options.keys():
+        raise ConfigError(
+            f"network.options cannot hold {', '.join(sorted(reserved))}: channels and size are data.channels and "
+            f"data.size_px, the outputs follow from the classes, and layers is network.layers."
+        )
     smallest_px = catalog.NETWORKS[name].smallest_px if name in catalog.NETWORKS else 1
     expected = catalog.expected_input(name, config.network.weights, config.network.pretrained)
     wanted = Wanted(smallest_px=smallest_px, **expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ def test_nothing_stays_open_and_everything_chosen_has_a_reason(tmp_path: Path) -
 
 def test_more_images_need_fewer_epochs_and_the_user_wins() -> None:
     def epochs(images: int, **options: object) -> int:
-        facts = Facts(train_images=images, size_px=28, from_scratch=True, augmented_as="objects")
+        facts = Facts(train_images=images, size_px=28, from_scratch=True, normalised=True)
         return int(complete(Config.build({f"train.{k}": v for k, v in options.items()}), facts).train.epochs)
 
     assert epochs(1_000) > epochs(50_000) >= epochs(10_000_000) >= 1
@@ -34,12 +35,14 @@ def test_more_images_need_fewer_epochs_and_the_user_wins() -> None:
 
 
 def test_the_rate_follows_optimiser_and_batch() -> None:
-    facts = Facts(train_images=50_000, size_px=28, from_scratch=True, augmented_as="objects")
+    facts = Facts(train_images=50_000, size_px=28, from_scratch=True, normalised=True)
     sgd, small, adam = (
         float(complete(Config.build(layer), facts).train.rate)
         for layer in ({}, {"train.batch_size": 32}, {"train.optimiser": "adamw"})
     )
     assert small == sgd / 2
+    bare = replace(facts, normalised=False)
+    assert float(complete(Config(), bare).train.rate) < sgd / 5, "a network without norms bears less"
     assert adam < sgd / 10
 
 

@@ -51,9 +51,8 @@ app = typer.Typer(
     epilog="Any option of a run can be given as --set section.option=value; 'convlens options' lists them all.",
 )
 
-Source = Annotated[
-    str, typer.Argument(help="A folder per class, a .csv or .parquet table, idx files, or a built-in set.")
-]
+SOURCE = typer.Argument(help="A folder per class, a .csv or .parquet table, idx files, or a built-in set.")
+Source = Annotated[str, SOURCE]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and the result's path.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")]
 Column = Annotated[str | None, typer.Option(help="A column of the table.")]
@@ -79,7 +78,7 @@ def root(
 
 @app.command()
 def train(
-    source: Source = "digits",
+    source: Annotated[str | None, SOURCE] = None,
     network: Annotated[str | None, typer.Option(help="A name from 'convlens networks', or timm:NAME.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     weights: Annotated[str | None, typer.Option(help="A .safetensors file of starting weights.")] = None,
@@ -235,7 +234,7 @@ def check(
 
 @app.command("find-rate")
 def find_rate(
-    source: Source = "digits",
+    source: Annotated[str | None, SOURCE] = None,
     network: Annotated[str | None, typer.Option(help="A name from 'convlens networks', or timm:NAME.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file of options.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="Any option.")] = None,
@@ -247,12 +246,13 @@ def find_rate(
     from convlens.config import Config, parse_assignment, read_toml
     from convlens.experiment import find_rate as try_rates
 
-    flags = {"data.source": source} | ({"network.name": network} if network else {})
+    flags = {"data.source": source, "network.name": network}
+    flags = {key: value for key, value in flags.items() if value is not None}
     assignments = dict(parse_assignment(text) for text in set_ or [])
     layers = (read_toml(config) if config else {}, flags, assignments)
     asked = Config.build(*layers, origin=(str(config), "command line", "--set"))
     with watch(quiet=json) as (_, progress):
-        curve = try_rates(source, config=asked, progress=progress)
+        curve = try_rates(config=asked, progress=progress)
     show_rates(curve, as_json=json)
 
 

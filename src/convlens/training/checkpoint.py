@@ -47,23 +47,27 @@ class Checkpoints:
         return time.monotonic() - self._last >= self.every_seconds
 
     def save(self, step: int, snapshot: Snapshot) -> Path | None:
-        """Write one, then drop all but the last two. A full disk is noted, the older ones stay, training goes on."""
+        """Write one, then drop all but the last two. A full disk is noted once, the older ones stay."""
         path = self.folder / f"step-{step:08d}.safetensors"
         self._last = time.monotonic()
         try:
             artefact.write(path, *snapshot, kind="checkpoint")
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            self.failed = "the disk is full" if full else str(error.strerror or error)
-            with contextlib.suppress(OSError):  # the event's own file may lie on the same full disk
-                self.events.add(
-                    "warning", f"Checkpoint at step {step} was not written: {self.failed}. Older ones are kept."
-                )
+            before, self.failed = self.failed, "the disk is full" if full else str(error.strerror or error)
+            if self.failed != before:
+                self._warn(f"Checkpoint at step {step} was not written: {self.failed}. Older ones are kept.")
             return None
-        self.failed = ""
+        if self.failed:
+            self.failed = ""
+            self._warn(f"Checkpoints are written again since step {step}.")
         for old in self.list()[:-KEEP]:
             old.unlink(missing_ok=True)
         return path
+
+    def _warn(self, message: str) -> None:
+        with contextlib.suppress(OSError):  # the file of events may lie on the same full disk
+            self.events.add("warning", message)
 
     def list(self) -> list[Path]:
         """Checkpoints from oldest to newest."""

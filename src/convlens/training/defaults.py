@@ -38,6 +38,14 @@ class Recipe:
 FROM_SCRATCH = Recipe(
     "a network trained from scratch", "sgd", {"sgd": 0.15, "rmsprop": 1e-3, "adam": 3e-3, "adamw": 3e-3}, 128, 5e-3, 0.2
 )
+WITHOUT_NORMS = Recipe(
+    "a network without normalisation layers",
+    "sgd",
+    {"sgd": 0.02, "rmsprop": 3e-4, "adam": 1e-3, "adamw": 1e-3},
+    128,
+    5e-3,
+    0.2,
+)
 FINE_TUNING = Recipe(
     "fine-tuning from trained weights",
     "adamw",
@@ -50,19 +58,23 @@ FINE_TUNING = Recipe(
 
 @dataclass(frozen=True)
 class Facts:
-    """What the choices depend on."""
+    """What the choices depend on.
+
+    Attributes:
+        normalised: the network has normalisation layers, and so bears a high learning rate.
+    """
 
     train_images: int
     size_px: int
     from_scratch: bool
-    augmented_as: str
+    normalised: bool
 
 
 def complete(config: Config, facts: Facts) -> Config:
     """Fill in every open training option.
 
     Example:
-        >>> done = complete(Config(), Facts(train_images=54_000, size_px=28, from_scratch=True, augmented_as="objects"))
+        >>> done = complete(Config(), Facts(train_images=54_000, size_px=28, from_scratch=True, normalised=True))
         >>> done.train.epochs, done.origins["train.epochs"]
         (19, 'chosen: 54,000 training images, about 1,000,000 seen in all')
     """
@@ -74,7 +86,7 @@ def complete(config: Config, facts: Facts) -> Config:
 
 def _choices(config: Config, facts: Facts) -> dict[str, tuple[Any, str]]:
     asked, images = config.train, f"{facts.train_images:,} training images"
-    recipe = FROM_SCRATCH if facts.from_scratch else FINE_TUNING
+    recipe = FINE_TUNING if not facts.from_scratch else FROM_SCRATCH if facts.normalised else WITHOUT_NORMS
     batch = _batch_size(facts) if asked.batch_size == "auto" else int(asked.batch_size)
     rule = recipe.optimiser if asked.optimiser == "auto" else asked.optimiser
     rate = recipe.rates[rule] * min(1.0, (batch * asked.accumulate / recipe.batch) ** 0.5)

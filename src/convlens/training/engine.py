@@ -144,7 +144,7 @@ class Engine:
     @property
     def present_rate(self) -> float:
         """The learning rate of the last step."""
-        return float(self.optimiser.param_groups[0]["lr"])
+        return self.rate_at(max(self.state.step - 1, 0))
 
     @property
     def recent_loss(self) -> float:

@@ -27,13 +27,15 @@ from convlens.training.hardware import TRIAL_SAMPLES, Hardware, choose, tune_all
 from convlens.training.history import Events, History
 
 SMALL_PX = 64
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm, nn.LayerNorm)
 
 
 def make_plan(network: nn.Module, config: Config, prepared: Prepared, *, from_scratch: bool) -> tuple[Config, Hardware]:
     """Decide every open option, each with its reason; the network is timed but not changed."""
     size = prepared.preprocess.size_px[0]
     config = _choose_augmentation(config, prepared)
-    facts = Facts(len(prepared.split.train), size, from_scratch, str(config.augment.preset))
+    normalised = any(isinstance(module, NORMS) for module in network.modules())
+    facts = Facts(len(prepared.split.train), size, from_scratch, normalised)
     config = complete(config, facts)
     task = make_task(config, prepared)
     rows = np.sort(prepared.split.train)[:TRIAL_SAMPLES]
