@@ -143,7 +143,9 @@ class TrainConfig(Section):
         default=0.0, description="early stopping: what counts as improvement"
     )
     monitor: str = Field(default="val_loss", description="history column that decides the best epoch")
-    restore_best: bool = Field(default=True, description="end with the weights of the best epoch")
+    restore_best: bool | Auto = Field(
+        default="auto", description="end with the weights of the best epoch; auto: unless the rate falls to zero"
+    )
     checkpoint_seconds: Annotated[float, Field(ge=0.0)] = Field(
         default=30.0, description="at most this much work is lost"
     )

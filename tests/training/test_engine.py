@@ -115,7 +115,7 @@ def test_the_best_weights_come_back(tmp_path: Path) -> None:
                         p.mul_(-3)
 
     spoil = Spoil()
-    made = rig.engine(tmp_path, epochs=3, callbacks=[spoil])
+    made = rig.engine(tmp_path, epochs=3, restore_best=True, callbacks=[spoil])
     made.fit()
     assert made.state.best_epoch == 2
     assert all(torch.equal(t, spoil.kept[name]) for name, t in made.network.state_dict().items())

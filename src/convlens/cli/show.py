@@ -58,7 +58,7 @@ def show_run(run: Run, *, quiet: bool, as_json: bool) -> None:
         name, part = found["name"].replace("_", " "), "test" if found["part"] == "test" else "validation"
         out.print(f"\n[bold]{part} {name} {interval(found['value'])}[/]  on {report['n']:,} images")
         _show_baseline(out, report["baseline"])
-        out.print(f"  best epoch {evaluation['best_epoch']} of {len(run.history)}")
+        out.print(f"  weights of epoch {evaluation['best_epoch']} of {len(run.history)}")
     else:
         out.print("\nNo score: no image was held out.")
     for name, path in paths.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,6 +85,9 @@ class LoadReport:
 def load_weights(network: nn.Module, path: str | Path) -> LoadReport:
     """Copy weights from a file into a network, by name; a tensor of another shape, such as the head, stays fresh.
 
+    A fresh head starts at zero: every class begins equally likely, and the first steps do not push random directions
+    into what the network has learned.
+
     Raises:
         ArtefactError: the file cannot be read, holds a value that is not finite, or has nothing for this network.
     """
@@ -111,9 +114,23 @@ def load_weights(network: nn.Module, path: str | Path) -> LoadReport:
         for name in mine
         if name in theirs and theirs[name].shape != mine[name].shape
     }
+    start_at_zero(mine[part] for name in other for part in _head(name, mine) if part in other)
     missing = tuple(name for name in mine if name in wanted and name not in theirs)
     unexpected = tuple(name for name in theirs if name not in mine)
     return LoadReport(str(path), tuple(fits), missing, unexpected, other, read_facts(path))
+
+
+def start_at_zero(tensors: Iterable[Tensor]) -> None:
+    """Set tensors to zero in place."""
+    for tensor in tensors:
+        tensor.detach().zero_()
+
+
+def _head(name: str, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """A dense layer's weight and bias by the name of its weight; nothing for any other tensor."""
+    if tensors[name].ndim != 2 or not name.endswith("weight"):
+        return ()
+    return name, f"{name.removesuffix('weight')}bias"
 
 
 def read_facts(path: str | Path) -> Facts:

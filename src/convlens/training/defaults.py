@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from convlens.config import Config
+from convlens.config import Config, TrainConfig
 
 SEEN_IMAGES = 1_000_000
 EPOCHS_FROM, EPOCHS_TO = 12, 40
@@ -49,7 +49,7 @@ WITHOUT_NORMS = Recipe(
 FINE_TUNING = Recipe(
     "fine-tuning from trained weights",
     "adamw",
-    {"sgd": 0.01, "rmsprop": 1e-4, "adam": 5e-4, "adamw": 5e-4},
+    {"sgd": 0.01, "rmsprop": 1e-4, "adam": 1e-3, "adamw": 1e-3},
     32,
     0.02,
     0.1,
@@ -100,8 +100,17 @@ def _choices(config: Config, facts: Facts) -> dict[str, tuple[Any, str]]:
         "train.weight_decay": (recipe.weight_decay if decays else 0.0, f"{rule}, {recipe.name}"),
         "train.warmup": (recipe.warmup if rises else 0.0, f"schedule {asked.schedule}"),
         "train.label_smoothing": (0.05, recipe.name),
+        "train.restore_best": _restores_best(asked),
         "train.ema": (0.0, "the rate falls to zero, which averages by itself"),
     }
+
+
+def _restores_best(asked: TrainConfig) -> tuple[bool, str]:
+    if asked.patience is not None:
+        return True, "training may stop early"
+    if asked.schedule in ("onecycle", "cosine"):
+        return False, "the rate falls to zero, and the best of many noisy epochs would only look better on validation"
+    return True, f"schedule {asked.schedule}"
 
 
 def _epochs(facts: Facts) -> tuple[int, str]:

@@ -130,7 +130,7 @@ class Engine:
                 raise TrainingError(self._memory_message(str(error))) from None
             self._tell("on_train_end")
             self._checkpoint()
-        if self.best_weights is not None and self.settings.restore_best:
+        if self.best_weights is not None:
             self.network.load_state_dict(self.best_weights)
         elif self.average:
             self.average.apply()
@@ -252,7 +252,7 @@ class Engine:
 
     def _remember_best(self, row: dict[str, Any]) -> None:
         value = direction(self.monitor) * read_column(row, self.monitor, "train.monitor")
-        if not self.valid:
+        if not self.valid or not self.settings.restore_best:
             self.state.best_epoch = row["epoch"]
         elif self.state.best is None or value < self.state.best:
             self.state.best, self.state.best_epoch = value, row["epoch"]
