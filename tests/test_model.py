@@ -246,10 +246,11 @@ def test_ones_own_module_is_trained_with_callbacks(tmp_path: Path, monkeypatch: 
 def test_saving_in_the_middle_of_training_does_not_change_it(tmp_path: Path) -> None:
     ends = []
     for callbacks in ([], [cl.ModelCheckpoint(tmp_path / "{epoch}.safetensors")]):
-        model = Model(rig.network())
+        torch.manual_seed(0)
+        model = Model(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(144, 3)))
         model.fit(small.shared_photos(), **QUICK, callbacks=callbacks)
         ends.append(model.network)
-        assert ends[-1].get_submodule("0").weight.is_contiguous()  # type: ignore[union-attr, operator]
+        assert all(parameter.is_contiguous() for parameter in model.network.parameters())
     assert rig.same_weights(*ends)
 
 
@@ -279,13 +280,18 @@ def test_what_was_trained_survives_the_file_exactly(tmp_path: Path, pictures: li
 def test_training_again_tunes_and_forgets_what_no_longer_holds(tmp_path: Path) -> None:
     model = Model.load(small.finished().model_path)
     assert {"calibration", "metrics"} <= model.card.keys()
-    before = [p.detach().clone() for p in model.network.parameters()]
-    model.fit(small.shared_photos(), **{**QUICK, "epochs": 1})
+    seen: list[str] = []
+
+    class Note(Callback):
+        def on_train_begin(self, engine: Engine) -> None:
+            seen.append(engine.settings.optimiser)
+
+    model.fit(small.shared_photos(), **{**QUICK, "epochs": 1}, callbacks=[Note()])
+    Model(rig.network()).fit(small.shared_photos(), **{**QUICK, "epochs": 1}, callbacks=[Note()])
+    assert seen == ["adamw", "sgd"]  # tuned in small steps, or learnt anew
     assert not {"calibration", "metrics", "threshold", "abstain", "best_epoch"} & model.card.keys()
     assert model.card["weights"] == {"origin": "random", "licence": None}
     assert model.card["data"]["train_counts"] == [26, 26, 26]
-    moved = max(float((a - b).detach().abs().max()) for a, b in zip(model.network.parameters(), before, strict=True))
-    assert 0 < moved < 0.05  # small steps: the weights are tuned, not learnt anew
 
 
 MISFITS: dict[str, tuple[Callable[[], nn.Module], type[Exception], str]] = {

@@ -345,6 +345,13 @@ def test_a_file_that_cannot_be_opened_is_one_sentence_and_exit_code_1(monkeypatc
     assert one_line("check", "digits", code=1) == "convlens: secret.csv: Permission denied"
 
 
+def test_training_that_fails_is_one_sentence_and_exit_code_1(here: Path) -> None:
+    line = one_line("train", small.shared_photos(), "--epochs", "1", "--rate", "1e30", "--name", "a", *SMALL, code=1)
+    assert "The loss is not finite at epoch 1, batch " in line
+    assert "Lower train.rate" in line
+    assert not (here / "runs" / "a" / "model.safetensors").exists()
+
+
 def test_debug_shows_the_traceback_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     for words in (["--debug", "resume", "none"], ["resume", "none", "--debug"]):
         monkeypatch.setattr(sys, "argv", ["convlens", *words])

@@ -94,3 +94,21 @@ def test_a_history_cut_short_by_a_crash_is_read_and_cut_back(tmp_path: Path) -> 
     assert again.column("epoch") == [1, 2, 3]
     again.cut(2)
     assert History(path).column("epoch") == [1, 2]
+
+
+def test_a_history_on_a_full_disk_catches_up_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = History(tmp_path / "history.jsonl")
+    history.append({"epoch": 1})
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        history.append({"epoch": 2})
+        history.append({"epoch": 3})
+    assert history.column("epoch") == [1, 2, 3]
+    history.append({"epoch": 4})
+    assert History(tmp_path / "history.jsonl").column("epoch") == [1, 2, 3, 4]

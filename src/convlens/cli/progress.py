@@ -68,12 +68,13 @@ class Bar(Callback):
         now = time.monotonic()
         if now - self.drawn >= REDRAW_S:
             self.drawn = now
-            state, speed = engine.state, engine.speed
+            state = engine.state
+            speed = f"  {engine.speed:.0f} images/s" if state.epoch_seconds else ""
             self.bar.update(
                 self.task,
                 completed=state.epoch * len(engine.train) + state.batch,
                 description=f"epoch {state.epoch + 1}/{engine.epochs}",
-                facts=f"loss {engine.recent_loss:.3f}  rate {engine.present_rate:.2g}  {speed:.0f} images/s",
+                facts=f"loss {engine.recent_loss:.3f}  rate {engine.present_rate:.2g}{speed}",
             )
 
     def on_epoch_end(self, engine: Engine, row: dict[str, Any]) -> None:

@@ -5,13 +5,15 @@ A resumed run cuts both back to where its checkpoint stood and continues. Nothin
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from convlens.errors import RunError
+from convlens.files import write_atomic
 
 
 class Journal:
@@ -20,22 +22,32 @@ class Journal:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self.rows: list[dict[str, Any]] = read_lines(path) if path and path.exists() else []
+        self._behind = False
 
     def append(self, row: dict[str, Any]) -> None:
-        """Add a row; on disk it is flushed before this returns."""
+        """Add a row; on disk it is flushed before this returns, or, while the disk is full, with the next that fits."""
         self.rows.append(row)
-        if self.path:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+        if not self.path:
+            return
+        try:
+            if self._behind:
+                write_atomic(self.path, _lines(self.rows))
+            else:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(_lines([row]))
+                    file.flush()
+                    os.fsync(file.fileno())
+            self._behind = False
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            self._behind = True
 
     def cut(self, length: int) -> None:
         """Keep the first rows only."""
         del self.rows[length:]
         if self.path:
-            lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in self.rows]
-            self.path.write_text("".join(lines), encoding="utf-8")
+            write_atomic(self.path, _lines(self.rows))
 
     def column(self, name: str) -> list[Any]:
         """One value from every row that has it."""
@@ -61,6 +73,10 @@ class Events(Journal):
     def add(self, kind: str, message: str, **facts: Any) -> None:
         """Note one event; `kind` is `choice`, `warning`, `checkpoint`, `resume`, ..."""
         self.append({"kind": kind, "message": message, **facts})
+
+
+def _lines(rows: Iterable[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
