@@ -420,7 +420,7 @@ def test_a_finished_run_has_nothing_to_resume() -> None:
 
 
 @pytest.mark.usefixtures("without_report")
-@pytest.mark.parametrize("stage", ["decoding", "training begins", "evaluating", "reporting"])
+@pytest.mark.parametrize("stage", ["decoding", "deciding", "training begins", "evaluating", "reporting"])
 def test_a_stop_at_any_stage_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
     def stop(*_: Any, **__: Any) -> None:
         signal.raise_signal(signal.SIGTERM)
@@ -429,6 +429,9 @@ def test_a_stop_at_any_stage_can_be_resumed(tmp_path: Path, monkeypatch: pytest.
     with monkeypatch.context() as patch:
         if stage == "decoding":
             options["progress"] = stop
+        elif stage == "deciding":
+            write = Run.write
+            patch.setattr(Run, "write", lambda *a: stop() if "hardware" in a[2] else write(*a))
         elif stage == "training begins":
             patch.setattr(experiment, "make_engine", stop)
         elif stage == "evaluating":
