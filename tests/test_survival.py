@@ -143,9 +143,8 @@ def test_twenty_kills_change_nothing(warm: Warm, whole: Run, tmp_path: Path) -> 
     steps = sorted(dice.sample(range(1, STEPS - 10), 10))
     moments = [
         *[(preparing, 0.4)] * 3,
-        *[(after_step(step), 0.1) for step in steps[:6]],
-        *[(writing, 0.005)] * 3,
-        *[(after_step(step), 0.1) for step in steps[6:]],
+        *[(after_step(step), 0.1) for step in steps[:-3]],
+        *[moment for step in steps[-3:] for moment in ((after_step(step), 0.1), (writing, 0.005))],
         (trained, 0.2),
         (wrote("test_opened.json"), 0.1),
         (wrote("model.safetensors"), 0.01),
