@@ -25,12 +25,12 @@ def test_answers_one_row_of_logits_per_image(side: int, channels: int) -> None:
 @pytest.mark.parametrize(("side", "left"), [(4, 2), (8, 4), (16, 4), (28, 3), (32, 4), (64, 4)])
 def test_halves_until_three_or_four_pixels_are_left(side: int, left: int) -> None:
     network = compact(1, 2, side, width=4)
-    assert network.stages(network.stem(torch.rand(2, 1, side, side))).shape[2:] == (left, left)
+    assert network.stages(torch.rand(2, 1, side, side)).shape[2:] == (left, left)
 
 
-def test_each_stage_adds_twice_the_width_of_the_stem() -> None:
+def test_each_stage_and_the_last_convolution_double_the_channels() -> None:
     heads = [compact(1, 2, side, width=8).head.in_features for side in (8, 16, 28, 64)]
-    assert heads == [16, 32, 48, 64]
+    assert heads == [16, 32, 64, 128]
 
 
 def test_a_network_made_for_one_size_takes_others() -> None:
@@ -50,9 +50,9 @@ def test_too_small_an_image_is_refused_with_the_repair() -> None:
 
 def test_parameters_match_the_count_by_hand() -> None:
     parts = dict(compact(3, 10, 28).named_parameters())
-    kernels = 9 * (3 * 32 + 32 * 64 + 64 * 64 + 64 * 128 + 128 * 128 + 128 * 192 + 192 * 192)
-    norms = 2 * (32 + 2 * (64 + 128 + 192))
-    assert sum(p.numel() for p in parts.values()) == kernels + norms + 192 * 10 + 10
+    kernels = 9 * (3 * 32 + 32 * 32 + 32 * 64 + 64 * 64 + 64 * 128 + 128 * 128 + 128 * 256)
+    norms = 2 * (2 * (32 + 64 + 128) + 256)
+    assert sum(p.numel() for p in parts.values()) == kernels + norms + 256 * 10 + 10
     assert not [name for name in parts if name.endswith("conv.bias")]
 
 

@@ -1,8 +1,8 @@
 """compact: convlens's own default network, for images of 8 to 64 px a side.
 
-A stem and stages of two 3x3 convolutions, each with batch normalisation and ReLU. Every part but the last ends by
-halving the side, until three or four pixels remain; their mean goes to one dense layer. Most of the work is done on
-small maps with many channels, where a processor is at its best. This file knows nothing of training.
+Stages of two 3x3 convolutions, each with batch normalisation and ReLU. Every stage ends by halving the side, and the
+next one has twice the channels, until three or four pixels remain; one more convolution reads those, and its mean goes
+to one dense layer. This file knows nothing of training.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SMALLEST_PX = 4
 
 
 class Compact(nn.Module):
-    """A stem, stages of two convolutions, a global mean, and one dense layer.
+    """Stages of two convolutions, a last convolution, a global mean, and one dense layer.
 
     Shapes:
         (N, C, H, W) -> (N, K), for every H and W of at least `2 ** stages`
@@ -31,22 +31,24 @@ class Compact(nn.Module):
 
     def __init__(self, in_channels: int, outputs: int, stages: int, width: int, dropout: float) -> None:
         super().__init__()
-        self.stem = conv_norm_act(in_channels, width, pool=True)
-        parts, channels = OrderedDict[str, nn.Module](), width
+        parts, channels = OrderedDict[str, nn.Module](), in_channels
         for number in range(1, stages + 1):
-            wide = 2 * number * width
-            first, second = conv_norm_act(channels, wide), conv_norm_act(wide, wide, pool=number < stages)
-            parts[f"stage{number}"] = nn.Sequential(first, second)
+            wide = width * 2 ** (number - 1)
+            parts[f"stage{number}"] = nn.Sequential(
+                conv_norm_act(channels, wide),
+                conv_norm_act(wide, wide, pool=True),
+            )
             channels = wide
         self.stages = nn.Sequential(parts)
+        self.last = conv_norm_act(channels, 2 * channels)
         self.mean = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(channels, outputs)
+        self.head = nn.Linear(2 * channels, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)  # (N, 32, 14, 14) from 28 x 28
-        x = self.stages(x)  # (N, 64, 7, 7), (N, 128, 3, 3), (N, 192, 3, 3)
-        x = self.mean(x).flatten(1)  # (N, 192)
+        x = self.stages(x)  # (N, 32, 14, 14), (N, 64, 7, 7), (N, 128, 3, 3) from 28 x 28
+        x = self.last(x)  # (N, 256, 3, 3)
+        x = self.mean(x).flatten(1)  # (N, 256)
         return self.head(self.dropout(x))  # (N, K)
 
 
@@ -64,7 +66,7 @@ def compact(
         in_channels: 1 grey, 3 RGB, n.
         outputs: numbers the network answers with, one per class.
         size_px: side of the input, or height and width; the shorter one decides how often both are halved.
-        width: channels of the stem; stage 1, 2, 3 have 2, 4, 6 times as many. The cost grows with its square.
+        width: channels of the first stage; each further one has twice as many. The cost grows with its square.
         dropout: chance of zeroing each feature that the dense layer reads, while training.
 
     Example:

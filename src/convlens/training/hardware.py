@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from convlens.config import TrainConfig
 from convlens.errors import ConfigError
 
-TRIAL_SAMPLES = 16
+TRIAL_VALUES = 16 * 3 * 224 * 224  # of the images of a trial step; small images are measured in whole batches
 TRIAL_SECONDS = 0.3
 HOPELESS = 1.5
 CLEARLY = 1.2  # a lower precision, or fewer threads, must be this much faster to be worth it
@@ -69,7 +69,7 @@ def choose(network: nn.Module, loss: Callable[[Tensor], Tensor], x: Tensor, sett
     Args:
         network: stays untouched.
         loss: from outputs (N, ...) to a scalar, for any number of samples.
-        x: an input batch (N, C, H, W); at most its first 16 samples are used.
+        x: an input batch (N, C, H, W), as large as in training; of large images only the first 16 or so are used.
         settings: anything but `auto` is taken as asked and not measured.
 
     Raises:
@@ -85,7 +85,7 @@ def choose(network: nn.Module, loss: Callable[[Tensor], Tensor], x: Tensor, sett
     candidates = [replace(base, layout=layout, precision=precisions[0]) for layout in layouts]
     if len(layouts) * len(precisions) == 1:
         return candidates[0]
-    x = x[:TRIAL_SAMPLES].to(device)
+    x = x[: max(1, TRIAL_VALUES // x[0].numel())].to(device)
     times: dict[Hardware, float] = {}
     for candidate in candidates:
         times[candidate] = time_steps(network, loss, x, candidate, give_up=_give_up(times))

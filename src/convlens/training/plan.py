@@ -23,7 +23,7 @@ from convlens.training.callbacks import Callback
 from convlens.training.checkpoint import Checkpoints
 from convlens.training.defaults import Facts, complete
 from convlens.training.engine import Engine
-from convlens.training.hardware import TRIAL_SAMPLES, Hardware, choose, tune_allocator
+from convlens.training.hardware import Hardware, choose, tune_allocator
 from convlens.training.history import Events, History
 
 SMALL_PX = 64
@@ -38,7 +38,7 @@ def make_plan(network: nn.Module, config: Config, prepared: Prepared, *, from_sc
     facts = Facts(len(prepared.split.train), size, from_scratch, normalised)
     config = complete(config, facts)
     task = make_task(config, prepared)
-    rows = np.sort(prepared.split.train)[:TRIAL_SAMPLES]
+    rows = np.sort(prepared.split.train)[: int(config.train.batch_size)]
     x = prepared.preprocess.tensor(torch.from_numpy(np.ascontiguousarray(prepared.store.images[rows])))
     targets = torch.from_numpy(prepared.targets[rows])
 
