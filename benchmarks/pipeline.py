@@ -1,9 +1,10 @@
 """A folder of photographs to a finished second epoch: ImageFolder, DataLoader and the tutorial's loop, against ours.
 
-    python benchmarks/pipeline.py [--images 600] [--rounds 3]
+    python benchmarks/pipeline.py [--cases resnet18:160,mobilenetv3_small_100:160] [--images 600] [--rounds 3]
 
 Both start from the same folder of JPEG files (500 x 375, made here, two classes), train the same network on the same
-number of training images at the same input size and batch size for two epochs, and stop. Theirs is written as in the
+number of training images at the same input size and batch size for two epochs, and stop. A case is a network of timm
+and the side of its input. Theirs is written as in the
 PyTorch tutorials: RandomResizedCrop, flip, two worker processes. Ours is `convlens.train` with its defaults, decoding,
 health check and duplicate search included; held-out parts are set to nothing so that both see the same images. The two
 take turns; each is a process of its own, timed from after its imports.
@@ -19,7 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
-NETWORK, SIZE_PX, BATCH = "mobilenetv3_small_050", 64, 32
+CASES = "resnet18:160,mobilenetv3_small_100:160"
+BATCH = 32
 
 
 def make_photographs(folder: Path, images: int) -> None:
@@ -41,7 +43,7 @@ def make_photographs(folder: Path, images: int) -> None:
         Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(folder / label / f"{number:05}.jpg", quality=90)
 
 
-def tutorial(folder: Path) -> float:
+def tutorial(folder: Path, network_name: str, size_px: int) -> float:
     """ImageFolder, DataLoader with two workers, and the loop of the tutorials."""
     import timm
     import torch
@@ -53,13 +55,13 @@ def tutorial(folder: Path) -> float:
     start = time.perf_counter()
     normalise = transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     change = [
-        transforms.RandomResizedCrop(SIZE_PX),
+        transforms.RandomResizedCrop(size_px),
         transforms.RandomHorizontalFlip(),
         transforms.ToTensor(),
         normalise,
     ]
     loader = DataLoader(ImageFolder(str(folder), transforms.Compose(change)), BATCH, shuffle=True, num_workers=2)
-    network = timm.create_model(NETWORK, num_classes=2)
+    network = timm.create_model(network_name, num_classes=2)
     optimiser = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     for _ in range(2):
         network.train()
@@ -72,7 +74,7 @@ def tutorial(folder: Path) -> float:
     return time.perf_counter() - start
 
 
-def ours(folder: Path) -> float:
+def ours(folder: Path, network_name: str, size_px: int) -> float:
     """`convlens.train` from the folder to the end of the second epoch."""
     import timm  # noqa: F401
     import torchvision  # noqa: F401
@@ -89,34 +91,42 @@ def ours(folder: Path) -> float:
     with tempfile.TemporaryDirectory() as runs:
         start = time.perf_counter()
         held_out = {"valid_fraction": 0.0, "test_fraction": 0.0}
-        network = {"network": f"timm:{NETWORK}", "size_px": SIZE_PX}
+        network = {"network": f"timm:{network_name}", "size_px": size_px}
         cl.train(folder, epochs=2, batch_size=BATCH, directory=runs, callbacks=[clock], **held_out, **network)
     return clock.end - start
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", default=CASES)
     parser.add_argument("--images", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--only", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.only:
-        way, folder = arguments.only
-        print({"tutorial": tutorial, "ours": ours}[way](Path(folder)))
+        way, folder, case = arguments.only
+        network_name, size_px = case.split(":")
+        print({"tutorial": tutorial, "ours": ours}[way](Path(folder), network_name, int(size_px)))
         return
-    seconds: dict[str, list[float]] = {"tutorial": [], "ours": []}
     with tempfile.TemporaryDirectory() as folder:
         make_photographs(Path(folder), arguments.images)
-        for _ in range(arguments.rounds):
-            for way in seconds:
-                command = [sys.executable, __file__, "--only", way, folder]
-                output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-                seconds[way].append(float(output.splitlines()[-1]))
-    print(f"{arguments.images} JPEG files, 500 x 375 to {SIZE_PX} px, {NETWORK}, two epochs, {arguments.rounds} rounds")
+        for case in arguments.cases.split(","):
+            compare(folder, case, arguments.images, arguments.rounds)
+
+
+def compare(folder: str, case: str, images: int, rounds: int) -> None:
+    """Both ways in turn, and what came of it."""
+    seconds: dict[str, list[float]] = {"tutorial": [], "ours": []}
+    for _ in range(rounds):
+        for way in seconds:
+            command = [sys.executable, __file__, "--only", way, folder, case]
+            output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            seconds[way].append(float(output.splitlines()[-1]))
+    print(f"{case} px, {images} JPEG files of 500 x 375, two epochs, {rounds} rounds")
     for way, values in seconds.items():
         print(f"  {way:9} {statistics.median(values):6.2f} s")
     ratios = [a / b for a, b in zip(seconds["tutorial"], seconds["ours"], strict=True)]
-    print(f"  tutorial / ours: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    print(f"  tutorial / ours: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
 
 
 if __name__ == "__main__":

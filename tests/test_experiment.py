@@ -23,6 +23,7 @@ from convlens.errors import ArtefactError, ClassMismatch, ConfigError, DataError
 from convlens.files import locked
 from convlens.model import Model
 from convlens.run import Run
+from convlens.tasks.classify import Classify
 from convlens.training.callbacks import Callback
 from convlens.training.engine import Engine
 from convlens.training.interrupt import Interrupted
@@ -124,13 +125,13 @@ def test_the_test_set_is_opened_once_after_everything_else(tmp_path: Path, monke
     assert run.evaluation["test_opened"] == 1
     assert run.read("test_opened") == {"times": 1}
     order: list[str] = []
-    original = Model.logits
+    original = Model.outputs
 
-    def logits(self: Model, images: Any, *more: Any) -> Any:
+    def outputs(self: Model, images: Any, *more: Any) -> Any:
         order.append(f"{len(images)} images, opened {(tmp_path / 'a' / 'test_opened.json').exists()}")
         return original(self, images, *more)
 
-    monkeypatch.setattr(Model, "logits", logits)
+    monkeypatch.setattr(Model, "outputs", outputs)
     cl.train(small.shared_photos(), directory=str(tmp_path), name="a", **{**small.OPTIONS, "epochs": 1})
     valid, test = (run.evaluation[part]["n"] for part in ("valid", "test"))
     assert order == [f"{valid} images, opened False", f"{test} images, opened True", "1 images, opened True"]
@@ -435,7 +436,7 @@ def test_a_stop_at_any_stage_can_be_resumed(tmp_path: Path, monkeypatch: pytest.
         elif stage == "training begins":
             patch.setattr(experiment, "make_engine", stop)
         elif stage == "evaluating":
-            patch.setattr(Model, "report", stop)
+            patch.setattr(Classify, "report", stop)
         else:
             patch.setattr(experiment, "summarise", stop)
         with pytest.raises(Interrupted, match=r"Stopped by signal 15. Continue with: convlens resume") as caught:

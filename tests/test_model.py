@@ -29,8 +29,9 @@ from convlens.data.classes import Classes
 from convlens.data.policy import ImagePolicy
 from convlens.data.preprocess import Preprocess
 from convlens.errors import ArtefactError, BadImage, ClassMismatch, ConfigError, DataError, ShapeError
-from convlens.model import CHUNK, Model, Prediction, golden_image
+from convlens.model import CHUNK, Model, golden_image
 from convlens.models import catalog
+from convlens.tasks.classify import Prediction
 from convlens.training.callbacks import Callback
 from convlens.training.engine import Engine
 from convlens.training.interrupt import Interrupted
@@ -107,11 +108,11 @@ def test_more_images_than_fit_at_once_keep_their_order(model: Model, pictures: l
 def test_the_batch_size_does_not_matter(model: Model, pictures: list[Path]) -> None:
     assert model.preprocess is not None
     images = np.stack([model.preprocess.pixels(model.preprocess.decode(path)) for path in pictures[:23]])
-    whole = model.logits(images)
+    whole = model.outputs(images)
     assert whole.shape == (23, 3)
     for batch_size in (1, 7, 23):
-        np.testing.assert_allclose(model.logits(images, batch_size), whole, rtol=0, atol=1e-5)
-    assert model.logits(images[:0]).shape == (0, 3)
+        np.testing.assert_allclose(model.outputs(images, batch_size), whole, rtol=0, atol=1e-5)
+    assert model.outputs(images[:0]).shape == (0, 3)
 
 
 def test_an_unreadable_image_in_a_list_is_a_row_that_says_why(
@@ -134,7 +135,7 @@ def test_an_unreadable_image_in_a_list_is_a_row_that_says_why(
 def test_two_classes_answer_at_the_threshold_and_abstain_below_the_promise() -> None:
     model = untrained(classes=2)
     image = golden_image(model.preprocess)  # type: ignore[arg-type]
-    second = float(model.probabilities(model.logits(image[None]))[0, 1])
+    second = float(model.asks.probabilities(model.outputs(image[None]))[0, 1])
     for value, label in ((second - 0.01, "class 1"), (second + 0.01, "class 0")):
         model.card["threshold"] = {"value": value}
         answer = model.predict(image)
@@ -361,8 +362,8 @@ def test_classes_can_be_declared_in_ones_own_order() -> None:
     assert model.classes == Classes(("top", "left", "right"))
     with pytest.raises(ClassMismatch, match="Unknown: top"):
         Model(rig.network(), classes=["up", "left", "right"]).fit(small.shared_photos(), **QUICK)
-    with pytest.raises(ConfigError, match="task must be 'classify'"):
-        Model(rig.network(), task="regress")
+    with pytest.raises(ConfigError, match="There is no task 'guess'"):
+        Model(rig.network(), task="guess")
 
 
 def test_a_model_that_was_not_trained_says_so(tmp_path: Path) -> None:
@@ -447,7 +448,7 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "preprocessing that is a list": (lambda c: c.update(preprocess=[]), "preprocess must be an object"),
     "newer preprocessing": (lambda c: c["preprocess"].update(version=2), "has version 2"),
     "other channels": (lambda c: c["preprocess"].update(mean=[0.5] * 3, std=[0.5] * 3), "for each of 1 channels"),
-    "an unknown task": (lambda c: c.update(task="drive"), "task must be 'classify'"),
+    "an unknown task": (lambda c: c.update(task="drive"), "There is no task 'drive'"),
     "a changed golden answer": (lambda c: c["golden"].__setitem__(1, c["golden"][1] + 0.1), "does not answer"),
     "golden words": (lambda c: c.update(golden=["a", "b", "c"]), "cannot be understood"),
     "no golden answer": (lambda c: c.update(golden=[]), "contradicts itself"),

@@ -12,8 +12,8 @@ from PIL import Image
 import rig
 import small
 from convlens import summary
-from convlens.model import Model
 from convlens.summary import SHEET_DRAWS, draw_contact_sheet, find_mistakes
+from convlens.tasks.classify import Classify
 from convlens.training.plan import make_plan
 
 
@@ -27,8 +27,8 @@ def test_mistakes_are_the_wrong_answers_the_surest_first(tmp_path: Path, monkeyp
     for row, sure in wrong.items():
         logits[row] = 0.0
         logits[row, (targets[row] + 1) % 3] = sure
-    model = Model(rig.network(), classes=prepared.classes, preprocess=prepared.preprocess)
-    found = find_mistakes(model, prepared, logits)
+    classify = Classify(names)
+    found = find_mistakes(classify, prepared, logits)
     assert [mistake.id for mistake in found] == [prepared.store.records[rows[i]].id for i in (1, 7, 4)]
     for mistake, row in zip(found, (1, 7, 4), strict=True):
         assert mistake.true == names[targets[row]]
@@ -36,9 +36,9 @@ def test_mistakes_are_the_wrong_answers_the_surest_first(tmp_path: Path, monkeyp
         assert mistake.probability == pytest.approx(np.exp(wrong[row]) / (2 + np.exp(wrong[row])))
         with Image.open(io.BytesIO(mistake.png)) as picture:
             np.testing.assert_array_equal(np.asarray(picture)[:, :, 0], prepared.store.images[rows[row]][:, :, 0])
-    assert find_mistakes(model, prepared, logits[:0]) == []
+    assert find_mistakes(classify, prepared, logits[:0]) == []
     monkeypatch.setattr(summary, "MOST_MISTAKES", 2)
-    assert [mistake.id for mistake in find_mistakes(model, prepared, logits)] == [one.id for one in found[:2]]
+    assert [mistake.id for mistake in find_mistakes(classify, prepared, logits)] == [one.id for one in found[:2]]
 
 
 def test_a_contact_sheet_shows_images_and_what_becomes_of_them(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ _HOMES = {
     "find_rate": "experiment",
     "Run": "run",
     "Model": "model",
-    "Prediction": "model",
+    "Prediction": "tasks.classify",
     "Config": "config",
     "ConvlensError": "errors",
     "Callback": "training.callbacks",
@@ -50,8 +50,9 @@ if TYPE_CHECKING:
     from convlens.config import Config
     from convlens.errors import ConvlensError
     from convlens.experiment import check, find_rate, resume, train
-    from convlens.model import Model, Prediction
+    from convlens.model import Model
     from convlens.run import Run
+    from convlens.tasks.classify import Prediction
     from convlens.training.callbacks import Callback, EarlyStopping, ModelCheckpoint, TensorBoard
 
 

@@ -30,7 +30,6 @@ from convlens.data.sources import Source
 from convlens.data.store import scan
 from convlens.errors import ConfigError, ConvlensError, DataError, RunError
 from convlens.files import locked, sweep_aside, write_atomic
-from convlens.metrics.calibration import calibration_error_interval, reliability, softmax
 from convlens.metrics.classification import headline
 from convlens.model import Model, versions
 from convlens.models import backbone, catalog
@@ -300,20 +299,18 @@ class _Path:
         evaluation: dict[str, Any] = {"best_epoch": best_epoch}
         started = time.perf_counter()
         if len(split.valid):
-            logits = model.logits(store.images[split.valid])
+            outputs = model.outputs(store.images[split.valid])
             if config.evaluate.calibrate:
                 try:
-                    model.calibrate(logits, targets[split.valid], promise=config.evaluate.abstain, level=level)
+                    model.asks.settle(outputs, targets[split.valid], promise=config.evaluate.abstain, level=level)
                 except DataError as error:  # what was trained for hours is kept
                     run.events.add("warning", f"{error} The model has no such rule: it always answers.")
-            evaluation["valid"] = model.report(logits, targets[split.valid], level=level, seed=config.seed)
-            evaluation["valid"]["uncalibrated"] = _uncalibrated(logits, targets[split.valid], level, config.seed)
-        test_logits = np.zeros((0, len(prepared.classes)), np.float32)
+            evaluation["valid"] = model.asks.report(outputs, targets[split.valid], level=level, seed=config.seed)
+        test_outputs = np.zeros((0, len(prepared.classes)), np.float32)
         if len(split.test):
             evaluation["test_opened"] = run.count_test_opening()
-            test_logits = model.logits(store.images[split.test])
-            evaluation["test"] = model.report(test_logits, targets[split.test], level=level, seed=config.seed)
-            evaluation["test"]["uncalibrated"] = _uncalibrated(test_logits, targets[split.test], level, config.seed)
+            test_outputs = model.outputs(store.images[split.test])
+            evaluation["test"] = model.asks.report(test_outputs, targets[split.test], level=level, seed=config.seed)
         evaluation["seconds"] = round(time.perf_counter() - started, 3)
         part = "test" if "test" in evaluation else "valid"
         if part in evaluation:
@@ -323,14 +320,7 @@ class _Path:
             model.card["metrics"] = evaluation["headline"] | {"baseline": evaluation[part]["baseline"]}
         model.save(run.model_path)
         run.write("evaluation", evaluation)
-        summarise(run, config, prepared, model, test_logits)
-
-
-def _uncalibrated(logits: np.ndarray, targets: np.ndarray, level: float, seed: int) -> dict[str, Any]:
-    """The calibration section as it would be without the temperature."""
-    raw = softmax(logits)
-    error = calibration_error_interval(raw, targets, level=level, seed=seed)
-    return {"error": error.to_json(), "bins": [one.to_json() for one in reliability(raw, targets, level=level)]}
+        summarise(run, config, prepared, model, test_outputs)
 
 
 def _match_states(

@@ -31,12 +31,11 @@ from convlens.data.prepare import Prepared, Wanted, choose_input, make_preproces
 from convlens.data.preprocess import Preprocess
 from convlens.data.sources import Source, open_source
 from convlens.data.store import build_store
-from convlens.errors import ArtefactError, BadImage, ConfigError, ConvlensError, DataError, ShapeError
-from convlens.metrics.calibration import fit_temperature, softmax
-from convlens.metrics.classification import classification_report
-from convlens.metrics.decision import abstain_threshold, choose_threshold
+from convlens.errors import ArtefactError, BadImage, ConfigError, ConvlensError, DataError, did_you_mean
 from convlens.models import stored
 from convlens.models.walk import walk
+from convlens.tasks.catalog import TASKS, make
+from convlens.tasks.task import Task
 from convlens.training.callbacks import Callback
 from convlens.training.engine import run_network
 from convlens.training.hardware import Hardware, tune_allocator
@@ -50,25 +49,6 @@ LARGEST_PX = 8192
 IDLE_IN_FIT = ("task", "data.source", "network.", "train.checkpoint", "evaluate.", "run.name", "run.tensorboard")
 OF_THE_INPUT = ("data.size_px", "data.channels", "data.fit", "data.normalise", "data.background", "data.white_level")
 USED_IN_EVALUATE = ("data.image_column", "data.label_column", "data.split_column", "data.memory_mb", "run.directory")
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The answer for one image.
-
-    Attributes:
-        label: the class, or None when the model is unsure or the image cannot be read.
-        top: classes with their probabilities, the most probable first.
-        unsure: the probability is under the level at which the model was told to abstain.
-        error: why there is no answer.
-    """
-
-    name: str
-    label: str | None = None
-    probability: float | None = None
-    top: tuple[tuple[str, float], ...] = ()
-    unsure: bool = False
-    error: str | None = None
 
 
 @dataclass
@@ -94,8 +74,8 @@ class Model:
     history: History = field(default_factory=History, repr=False)
 
     def __post_init__(self) -> None:
-        if self.task != "classify":
-            raise ConfigError(f"task must be 'classify'; got '{self.task}'.")
+        if self.task not in TASKS:
+            raise ConfigError(f"There is no task '{self.task}'. {did_you_mean(self.task, TASKS)}")
         if self.classes is not None and not isinstance(self.classes, Classes):
             self.classes = Classes(tuple(str(name) for name in self.classes))
 
@@ -145,23 +125,24 @@ class Model:
         classes, preprocess = prepared.classes, prepared.preprocess
         shape = (preprocess.policy.channels, *preprocess.size_px)
         outputs = walk(self.network, (1, *shape))[-1].output_shape
-        if outputs != (1, len(classes)):
-            raise ShapeError(
-                f"The network must give (1, {len(classes)}) for one image, an output for each class "
-                f"({', '.join(classes.names[:5])}{', ...' if len(classes) > 5 else ''}); for an input of "
-                f"{(1, *shape)} it gives {outputs or 'no tensor'}. Change its last layer."
-            )
+        make(self.task, classes.names, self.card).require(outputs, (1, *shape))
         if not any(parameter.requires_grad for parameter in self.network.parameters()):
             raise ConfigError("The network has nothing to train: no parameter requires a gradient. Unfreeze some.")
         self.classes, self.preprocess = classes, preprocess
 
     # use --------------------------------------------------------------------------------------------------------
 
-    def logits(self, images: np.ndarray, batch_size: int = CHUNK) -> np.ndarray:
-        """Raw outputs for stored images.
+    @property
+    def asks(self) -> Task:
+        """What is asked of the network: turns its outputs into answers and scores."""
+        _, classes = self._ready()
+        return make(self.task, classes.names, self.card)
+
+    def outputs(self, images: np.ndarray, batch_size: int = CHUNK) -> np.ndarray:
+        """What the network says to stored images, such as logits.
 
         Shapes:
-            images (N, store H, store W, C) uint8 -> (N, K) float32.
+            images (N, store H, store W, C) uint8 -> (N, ...) float32; (N, K) for K classes.
         """
         preprocess, classes = self._ready()
         tune_allocator()
@@ -172,41 +153,7 @@ class Model:
         found = [outputs.cpu().numpy() for outputs, _ in run_network(self.network, batches, preprocess, hardware)]
         return np.concatenate(found) if found else np.zeros((0, len(classes)), np.float32)
 
-    @property
-    def threshold(self) -> float | None:
-        """Two classes: the probability from which the second is answered; None where the larger one wins."""
-        return (self.card.get("threshold") or {}).get("value")
-
-    @property
-    def abstain_below(self) -> float | None:
-        """The probability under which the model says it is unsure; None where it always answers."""
-        return (self.card.get("abstain") or {}).get("confidence")
-
-    def calibrate(self, logits: np.ndarray, targets: np.ndarray, *, promise: float | None, level: float) -> None:
-        """Fit temperature, threshold and abstain rule on validation outputs, and keep them in the card.
-
-        Shapes:
-            logits (N, K), targets (N,)
-        """
-        temperature = fit_temperature(logits, targets)
-        self.card["calibration"] = {"temperature": temperature, "n": len(targets)}
-        probabilities = self.probabilities(logits)
-        if logits.shape[1] == 2 and len(np.unique(targets)) == 2:
-            self.card["threshold"] = choose_threshold(probabilities[:, 1], targets).to_json()
-        if promise is not None:
-            rule = abstain_threshold(probabilities, targets, promise, threshold=self.threshold, level=level)
-            if rule is None:
-                raise DataError(
-                    f"No confidence keeps the promise evaluate.abstain={promise}: with {len(targets)} validation "
-                    f"images the answers that are surest are not right often enough. Lower it, or hold out more images."
-                )
-            self.card["abstain"] = rule.to_json()
-
-    def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Calibrated probabilities (N, K) from logits (N, K)."""
-        return softmax(logits, float(self.card.get("calibration", {}).get("temperature", 1.0)))
-
-    def predict(self, images: Any, *, top: int = 3) -> Prediction | list[Prediction]:
+    def predict(self, images: Any, *, top: int = 3) -> Any:
         """Name what is in one image, or in many.
 
         Args:
@@ -228,11 +175,9 @@ class Model:
             return list(self.predict_each(images, top=top))
         preprocess, _ = self._ready()
         pixels = preprocess.pixels(preprocess.decode(images))
-        return self._answers([_name_of(images, 0)], pixels[None], top)[0]
+        return self.asks.answers([_name_of(images, 0)], self.outputs(pixels[None]), top)[0]
 
-    def predict_each(
-        self, images: Iterable[Any], *, top: int = 3, names: Iterable[str] | None = None
-    ) -> Iterable[Prediction]:
+    def predict_each(self, images: Iterable[Any], *, top: int = 3, names: Iterable[str] | None = None) -> Iterable[Any]:
         """Predict many images in a stream: as many answers as images, in their order, in bounded memory.
 
         Args:
@@ -253,27 +198,14 @@ class Model:
             while chunk := list(islice(named, CHUNK)):
                 yield from self._chunk(list(pool.map(read, chunk)), top)
 
-    def _chunk(self, read: list[tuple[str, np.ndarray | BadImage]], top: int) -> list[Prediction]:
+    def _chunk(self, read: list[tuple[str, np.ndarray | BadImage]], top: int) -> list[Any]:
         good = [(name, pixels) for name, pixels in read if isinstance(pixels, np.ndarray)]
-        answers = iter(self._answers([n for n, _ in good], np.stack([p for _, p in good]), top) if good else [])
+        outputs = self.outputs(np.stack([pixels for _, pixels in good])) if good else np.zeros((0, 0))
+        answers = iter(self.asks.answers([name for name, _ in good], outputs, top))
         return [
-            Prediction(name, error=pixels.reason) if isinstance(pixels, BadImage) else next(answers)
+            self.asks.unreadable(name, pixels.reason) if isinstance(pixels, BadImage) else next(answers)
             for name, pixels in read
         ]
-
-    def _answers(self, names: list[str], images: np.ndarray, top: int) -> list[Prediction]:
-        _, classes = self._ready()
-        probabilities = self.probabilities(self.logits(images))
-        floor = self.abstain_below or 0.0
-        answers = []
-        for name, row in zip(names, probabilities, strict=True):
-            order = np.argsort(-row, kind="stable")
-            chosen = int(order[0]) if self.threshold is None else int(row[1] >= self.threshold)
-            unsure = float(row.max()) < floor
-            listed = tuple((classes.names[i], float(row[i])) for i in order[:top])
-            label = None if unsure else classes.names[chosen]
-            answers.append(Prediction(name, label, float(row[chosen]), listed, unsure))
-        return answers
 
     def evaluate(self, data: Any, *, split: str | None = None, level: float = 0.95, **options: Any) -> dict[str, Any]:
         """Score the model on labelled images it has not been trained on.
@@ -284,7 +216,8 @@ class Model:
             options: how the source is read, such as `label_column="breed"`.
 
         Returns:
-            The report of `convlens.metrics.classification`, with `unreadable`, the files that could not be scored.
+            The task's report, as of `convlens.metrics.classification`, with `unreadable`, the files that could not be
+            scored.
 
         Raises:
             ClassMismatch: a label is not one of the model's classes.
@@ -305,23 +238,9 @@ class Model:
         targets = np.array(classes.indices([str(r.label) for r in store.records], source.name), dtype=np.int64)
         if not len(targets):
             raise DataError(f"{source.name} has no labelled image that can be read.")
-        report = self.report(self.logits(store.images), targets, level=level)
+        report = self.asks.report(self.outputs(store.images), targets, level=level, seed=0)
         report["unreadable"] = [{"id": f.id, "reason": f.reason} for f in store.facts if not f.ok]
         return report
-
-    def report(self, logits: np.ndarray, targets: np.ndarray, *, level: float = 0.95, seed: int = 0) -> dict[str, Any]:
-        """The metrics of some outputs under this model's calibration, threshold and abstain rule."""
-        _, classes = self._ready()
-        return classification_report(
-            self.probabilities(logits),
-            targets,
-            classes.names,
-            threshold=self.threshold,
-            abstain=self.abstain_below,
-            train_counts=self.card.get("data", {}).get("train_counts"),
-            level=level,
-            seed=seed,
-        )
 
     # the file ---------------------------------------------------------------------------------------------------
 
@@ -394,7 +313,7 @@ class Model:
 
     def _golden(self) -> list[float]:
         preprocess, _ = self._ready()
-        return [round(float(v), 6) for v in self.logits(golden_image(preprocess)[None])[0]]
+        return [round(float(v), 6) for v in self.outputs(golden_image(preprocess)[None])[0]]
 
     def _check_golden(self, golden: list[float]) -> None:
         found, allowed = self._golden(), GOLDEN_TOLERANCE * max(1.0, *map(abs, golden))

@@ -27,17 +27,19 @@ from convlens.report.page import (
     write,
 )
 from convlens.run import Run
+from convlens.tasks.classify import Classify
 
 MOST_MISTAKES = 24
 SHEET_IMAGES, SHEET_DRAWS = 12, 5
 
 
-def summarise(run: Run, config: Config, prepared: Prepared, model: Model, test_logits: np.ndarray) -> Path:
+def summarise(run: Run, config: Config, prepared: Prepared, model: Model, test_outputs: np.ndarray) -> Path:
     """Write the report of a finished run; returns its path."""
     evaluation, stored, layers = run.evaluation, run.read("run"), run.read("network")["layers"]
     history = run.history.rows
     training_s = sum(row["seconds"] for row in history)
-    weights = stored["weights"]
+    weights, asks = stored["weights"], model.asks
+    assert isinstance(asks, Classify)
     summary = RunSummary(
         title=run.directory.name,
         task=config.task,
@@ -61,8 +63,8 @@ def summarise(run: Run, config: Config, prepared: Prepared, model: Model, test_l
         epochs_planned=int(config.train.epochs),
         valid=evaluation.get("valid"),
         test=evaluation.get("test"),
-        confidence=_confidence(model, evaluation, prepared, test_logits),
-        mistakes=find_mistakes(model, prepared, test_logits),
+        confidence=_confidence(asks, evaluation, prepared, test_outputs),
+        mistakes=find_mistakes(asks, prepared, test_outputs),
         contact_sheet=(run.directory / "contact_sheet.png").read_bytes(),
         config=config.rows(),
         events=run.events.rows,
@@ -82,13 +84,13 @@ def summarise(run: Run, config: Config, prepared: Prepared, model: Model, test_l
     return run.report_path
 
 
-def find_mistakes(model: Model, prepared: Prepared, test_logits: np.ndarray) -> list[Mistake]:
+def find_mistakes(classify: Classify, prepared: Prepared, test_logits: np.ndarray) -> list[Mistake]:
     """The wrong answers on the test set, the most confident first."""
     rows = prepared.split.test[: len(test_logits)]
     if not len(rows):
         return []
-    probabilities, names = model.probabilities(test_logits), prepared.classes.names
-    answers = decide(probabilities, model.threshold)
+    probabilities, names = classify.probabilities(test_logits), prepared.classes.names
+    answers = decide(probabilities, classify.threshold)
     truth = prepared.targets[rows]
     confidence = probabilities[np.arange(len(rows)), answers]
     wrong = np.flatnonzero(answers != truth)
@@ -124,12 +126,13 @@ def _headline(evaluation: dict[str, Any]) -> Headline | None:
     return Headline.of(evaluation[found["part"]], found["name"], found["part"]) if found else None
 
 
-def _confidence(model: Model, evaluation: dict[str, Any], prepared: Prepared, test_logits: np.ndarray) -> Confidence:
-    card = model.card
-    risk = None
+def _confidence(
+    classify: Classify, evaluation: dict[str, Any], prepared: Prepared, test_logits: np.ndarray
+) -> Confidence:
+    card, risk = classify.card, None
     if len(test_logits):
         targets = prepared.targets[prepared.split.test]
-        curve = risk_coverage(model.probabilities(test_logits), targets, model.threshold)
+        curve = risk_coverage(classify.probabilities(test_logits), targets, classify.threshold)
         risk = {name: np.asarray(values).tolist() for name, values in curve.items()}
     part = "test" if "test" in evaluation else "valid"
     return Confidence(

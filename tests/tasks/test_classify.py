@@ -14,7 +14,7 @@ from convlens.tasks.classify import Classify
 
 
 def measured(logits: torch.Tensor, targets: torch.Tensor, size: int) -> dict[str, float]:
-    meter = Classify(logits.shape[1]).meter()
+    meter = Classify(tuple(map(str, range(logits.shape[1])))).meter()
     for start in range(0, len(logits), size):
         meter.update(logits[start : start + size], targets[start : start + size])
     return meter.compute()
@@ -39,7 +39,7 @@ def test_uniform_logits_lose_the_logarithm_of_the_number_of_classes() -> None:
 
 def test_the_reported_loss_has_no_smoothing_but_the_trained_one_has() -> None:
     logits, targets = torch.tensor([[4.0, 0.0]]), torch.tensor([0])
-    task = Classify(2, label_smoothing=0.2)
+    task = Classify(("a", "b"), label_smoothing=0.2)
     plain = math.log(1 + math.exp(-4))
     assert task.loss(logits, targets).item() == pytest.approx(plain + 0.1 * 4, rel=1e-5)
     assert measured(logits, targets, 1)["loss"] == pytest.approx(plain, rel=1e-5)
@@ -48,12 +48,12 @@ def test_the_reported_loss_has_no_smoothing_but_the_trained_one_has() -> None:
 def test_class_weights_weigh() -> None:
     logits, targets = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 1])
     right, wrong = math.log(1 + math.exp(-1)), math.log(1 + math.exp(1))
-    weighted = Classify(2, class_weights=torch.tensor([1.0, 3.0])).loss(logits, targets).item()
+    weighted = Classify(("a", "b"), class_weights=torch.tensor([1.0, 3.0])).loss(logits, targets).item()
     assert weighted == pytest.approx((right + 3 * wrong) / 4)
 
 
 def test_soft_targets_count_by_their_largest_share() -> None:
-    meter = Classify(2).meter()
+    meter = Classify(("a", "b")).meter()
     meter.update(torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([[0.7, 0.3], [0.1, 0.9]]))
     assert meter.compute()["accuracy"] == 0.5
 
@@ -61,8 +61,8 @@ def test_soft_targets_count_by_their_largest_share() -> None:
 def test_sums_continue_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classify, "FLUSH_SAMPLES", 4)
     logits, targets = torch.randn(30, 3, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 3
-    whole = Classify(3).meter()
-    first, second = Classify(3).meter(), Classify(3).meter()
+    whole = Classify(("a", "b", "c")).meter()
+    first, second = Classify(("a", "b", "c")).meter(), Classify(("a", "b", "c")).meter()
     for start in range(0, 30, 3):
         batch = logits[start : start + 3], targets[start : start + 3]
         whole.update(*batch)

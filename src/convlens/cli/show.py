@@ -16,8 +16,8 @@ from rich.table import Table
 if TYPE_CHECKING:
     from convlens.data.health import Health
     from convlens.data.sources import Source
-    from convlens.model import Prediction
     from convlens.run import Run
+    from convlens.tasks.classify import Prediction
     from convlens.training.finder import RateCurve
 
 WIDE = 240

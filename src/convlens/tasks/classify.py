@@ -1,14 +1,41 @@
-"""Which of K classes is it? Softmax and cross-entropy over logits (N, K)."""
+"""Which of K classes is it? Softmax and cross-entropy over logits (N, K), and everything said about the answer."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from convlens.errors import DataError, ShapeError
+from convlens.metrics.calibration import calibration_error_interval, fit_temperature, reliability, softmax
+from convlens.metrics.classification import classification_report
+from convlens.metrics.decision import abstain_threshold, choose_threshold
+
 FLUSH_SAMPLES = 8192
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one image.
+
+    Attributes:
+        label: the class, or None when the model is unsure or the image cannot be read.
+        top: classes with their probabilities, the most probable first.
+        unsure: the probability is under the level at which the model was told to abstain.
+        error: why there is no answer.
+    """
+
+    name: str
+    label: str | None = None
+    probability: float | None = None
+    top: tuple[tuple[str, float], ...] = ()
+    unsure: bool = False
+    error: str | None = None
 
 
 @dataclass
@@ -18,15 +45,18 @@ class Classify:
     Targets are class indices (N,), or soft targets (N, K) where mixup or cutmix made them.
 
     Attributes:
-        outputs: number of classes K.
+        names: the K classes.
+        card: holds what was fitted (`calibration`, `threshold`, `abstain`) and the training images of each class.
         label_smoothing: share of each target spread evenly over all classes (Szegedy et al. 2016, arXiv 1512.00567).
         class_weights: a weight for each class (K,), against imbalance.
     """
 
-    outputs: int
+    names: tuple[str, ...]
+    card: dict[str, Any] = field(default_factory=dict)
     label_smoothing: float = 0.0
     class_weights: Tensor | None = None
     name: str = field(default="classify", init=False)
+    figure: str = field(default="accuracy", init=False)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy with label smoothing and class weights."""
@@ -36,6 +66,84 @@ class Classify:
     def meter(self) -> ClassifyMeter:
         """A fresh meter of plain cross-entropy and accuracy."""
         return ClassifyMeter()
+
+    def require(self, outputs: tuple[int, ...], inputs: tuple[int, ...]) -> None:
+        """One output for each class."""
+        if outputs != (1, len(self.names)):
+            raise ShapeError(
+                f"The network must give (1, {len(self.names)}) for one image, an output for each class "
+                f"({', '.join(self.names[:5])}{', ...' if len(self.names) > 5 else ''}); for an input of "
+                f"{inputs} it gives {outputs or 'no tensor'}. Change its last layer."
+            )
+
+    def settle(self, outputs: np.ndarray, targets: np.ndarray, *, promise: float | None, level: float) -> None:
+        """Fit temperature, threshold and abstain rule on validation outputs.
+
+        Shapes:
+            outputs (N, K), targets (N,)
+        """
+        self.card["calibration"] = {"temperature": fit_temperature(outputs, targets), "n": len(targets)}
+        probabilities = self.probabilities(outputs)
+        if outputs.shape[1] == 2 and len(np.unique(targets)) == 2:
+            self.card["threshold"] = choose_threshold(probabilities[:, 1], targets).to_json()
+        if promise is not None:
+            rule = abstain_threshold(probabilities, targets, promise, threshold=self.threshold, level=level)
+            if rule is None:
+                raise DataError(
+                    f"No confidence keeps the promise evaluate.abstain={promise}: with {len(targets)} validation "
+                    f"images the answers that are surest are not right often enough. Lower it, or hold out more images."
+                )
+            self.card["abstain"] = rule.to_json()
+
+    @property
+    def threshold(self) -> float | None:
+        """Two classes: the probability from which the second is answered; None where the larger one wins."""
+        return (self.card.get("threshold") or {}).get("value")
+
+    @property
+    def abstain_below(self) -> float | None:
+        """The probability under which the model says it is unsure; None where it always answers."""
+        return (self.card.get("abstain") or {}).get("confidence")
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """Calibrated probabilities (N, K) from logits (N, K)."""
+        return softmax(outputs, float(self.card.get("calibration", {}).get("temperature", 1.0)))
+
+    def report(self, outputs: np.ndarray, targets: np.ndarray, *, level: float = 0.95, seed: int = 0) -> dict[str, Any]:
+        """The metrics under the fitted calibration, threshold and abstain rule; `uncalibrated` is how it was before."""
+        found = classification_report(
+            self.probabilities(outputs),
+            targets,
+            self.names,
+            threshold=self.threshold,
+            abstain=self.abstain_below,
+            train_counts=self.card.get("data", {}).get("train_counts"),
+            level=level,
+            seed=seed,
+        )
+        if "calibration" in self.card:
+            raw = softmax(outputs)
+            error = calibration_error_interval(raw, targets, level=level, seed=seed)
+            bins = [one.to_json() for one in reliability(raw, targets, level=level)]
+            found["uncalibrated"] = {"error": error.to_json(), "bins": bins}
+        return found
+
+    def answers(self, names: Sequence[str], outputs: np.ndarray, top: int) -> list[Prediction]:
+        """The class of each image, and the next most probable ones."""
+        probabilities, floor = self.probabilities(outputs), self.abstain_below or 0.0
+        found = []
+        for name, row in zip(names, probabilities, strict=True):
+            order = np.argsort(-row, kind="stable")
+            chosen = int(order[0]) if self.threshold is None else int(row[1] >= self.threshold)
+            unsure = float(row.max()) < floor
+            listed = tuple((self.names[i], float(row[i])) for i in order[:top])
+            label = None if unsure else self.names[chosen]
+            found.append(Prediction(name, label, float(row[chosen]), listed, unsure))
+        return found
+
+    def unreadable(self, name: str, reason: str) -> Prediction:
+        """No class, and why."""
+        return Prediction(name, error=reason)
 
 
 class ClassifyMeter:

@@ -1,12 +1,15 @@
-"""What is asked of a network, as one small protocol: the loss, the running figures, the prediction.
+"""What is asked of a network, as one protocol: the loss, the running figures, the score, the answer.
 
-The engine knows a task only through `Task` and `Meter`. A task knows nothing of files, epochs or devices.
+The engine knows a task only by `loss` and `meter`; the model knows it by the rest. What a task fits on validation
+(temperature, thresholds) is plain JSON and travels in the card. A task knows nothing of files, epochs or devices.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
+import numpy as np
 from torch import Tensor
 
 
@@ -30,11 +33,34 @@ class Meter(Protocol):
         ...
 
 
+class Answer(Protocol):
+    """What a task says about one image.
+
+    Attributes:
+        name: of the image.
+        error: why there is no answer.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def error(self) -> str | None: ...
+
+
 class Task(Protocol):
-    """Loss, figures and the width of the output for one kind of question."""
+    """One kind of question.
+
+    Attributes:
+        name: as `task` in the config and in the card.
+        names: of the network's outputs, in order: classes, or what the numbers are called.
+        card: the model's; what is fitted is kept in it.
+        figure: the history name of the figure to show beside the loss.
+    """
 
     name: str
-    outputs: int
+    names: tuple[str, ...]
+    card: dict[str, Any]
+    figure: str
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean training loss of a batch."""
@@ -42,4 +68,32 @@ class Task(Protocol):
 
     def meter(self) -> Meter:
         """A fresh meter."""
+        ...
+
+    def require(self, outputs: tuple[int, ...], inputs: tuple[int, ...]) -> None:
+        """Check that the network's answer to one image has the right shape.
+
+        Raises:
+            ShapeError: it has not.
+        """
+        ...
+
+    def settle(self, outputs: np.ndarray, targets: np.ndarray, *, promise: float | None, level: float) -> None:
+        """Fit on validation what answers need, and keep it in the card.
+
+        Raises:
+            DataError: a promise cannot be kept.
+        """
+        ...
+
+    def report(self, outputs: np.ndarray, targets: np.ndarray, *, level: float, seed: int) -> dict[str, Any]:
+        """All figures of some images, each with n, interval and baseline; plain JSON."""
+        ...
+
+    def answers(self, names: Sequence[str], outputs: np.ndarray, top: int) -> list[Any]:
+        """One `Answer` for each image."""
+        ...
+
+    def unreadable(self, name: str, reason: str) -> Any:
+        """The `Answer` for an image that could not be read."""
         ...

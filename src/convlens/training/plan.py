@@ -97,7 +97,7 @@ def make_task(config: Config, prepared: Prepared) -> Classify:
     if config.train.class_weights == "balanced":
         counts = np.array(list(prepared.counts("train").values()))
         weights = torch.tensor(counts.sum() / (len(counts) * np.maximum(counts, 1)), dtype=torch.float32)
-    return Classify(len(prepared.classes), float(config.train.label_smoothing), weights)
+    return Classify(prepared.classes.names, {}, float(config.train.label_smoothing), weights)
 
 
 def _choose_augmentation(config: Config, prepared: Prepared) -> Config:
