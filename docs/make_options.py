@@ -80,7 +80,9 @@ def accepts(schema: dict[str, Any]) -> str:
     if kind in ("integer", "number"):
         return f"{'whole number' if kind == 'integer' else 'number'}{bounds(schema)}"
     if kind == "array":
-        return "whole numbers" if "prefixItems" in schema else "list of tables"
+        if "prefixItems" in schema:
+            return f"{accepts(schema['prefixItems'][0])}s"
+        return "list of names" if schema["items"].get("type") == "string" else "list of tables"
     return {"string": "text", "boolean": "true, false", "object": "table", "null": ""}[kind]
 
 

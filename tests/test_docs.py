@@ -33,7 +33,7 @@ import convlens as cl
 from convlens import experiment, model
 from convlens.cli.main import app
 from convlens.config import Config, option_names, parse_assignment, read_toml
-from convlens.data.builtin import BUILTIN
+from convlens.data.builtin import BUILTIN, draw_xo
 from convlens.errors import ConvlensError
 from convlens.metrics import interval
 from convlens.models import layered
@@ -309,7 +309,9 @@ def table_under(page: str, heading: str) -> dict[str, list[str]]:
 @pytest.mark.parametrize("kind", LAYERS)
 def test_every_layer_is_documented(kind: str) -> None:
     options = {n: p for n, p in signature(LAYERS[kind]).parameters.items() if p.kind is p.KEYWORD_ONLY}
-    table = table_under("docs/layers.md", kind)
+    table, shared = table_under("docs/layers.md", kind), table_under("docs/layers.md", "Weights")
+    if "kernel_initializer" in options:
+        table |= shared
     assert list(table) == list(options)
     for name, parameter in options.items():
         default = table[name][0]
@@ -432,9 +434,38 @@ def test_the_example_of_an_own_network_runs(place: Path, capsys: pytest.CaptureF
     assert len(list((place / "own").glob("best-*.safetensors"))) == 2
 
 
-def test_the_example_of_robustness_runs(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    example = load(ROOT / "examples/robustness_xo.py")
-    example.CHANGES = {what: values[1:2] for what, values in example.CHANGES.items()}
-    table = example.main(images=60, epochs=2, tested=10)
-    assert len(table) == 4
-    assert capsys.readouterr().out.count("[") == 2 * len(table)
+def test_the_example_of_x_or_o_tells_measures_and_draws(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    example = load(ROOT / "examples/x_or_o.py")
+    example.CHANGES = {what: values[::3] for what, values in example.CHANGES.items()}
+    table = example.main(letters=60, epochs=1, tested=10, figure=place / "x_or_o.png")
+    assert len(table) == 8
+    assert all(len(row) == 5 and all(score.n == 10 for score in row.values()) for row in table.values())
+    told = capsys.readouterr().out
+    assert "(65 - 16) / 81 = 49/81" in told
+    assert " .77 -.11  .11  .33  .55 -.11  .33" in told
+    assert "120 pictures" in told
+    assert len(re.findall(r"\d\.?\d* [* ] +\S+ \[", told)) == len(table)
+    ordinary = {what: signature(draw_xo).parameters[what].default for what in example.CHANGES}
+    assert ordinary == example.SEEN
+    seen = [value for what, value in table if ordinary[what][0] <= value <= ordinary[what][1]]
+    assert [float(value) for value in re.findall(r"(\S+) \* +\S+ \[", told)] == seen
+    assert max(map(len, told.splitlines())) <= 120
+    with Image.open(place / "x_or_o.png") as picture:
+        assert picture.size == (1440, 1762)
+
+
+def test_the_figure_of_x_or_o_has_the_colours_of_the_report() -> None:
+    example = load(ROOT / "examples/x_or_o.py")
+    light = (ROOT / "src/convlens/report/templates/page.css").read_text(encoding="utf-8").partition("@media")[0]
+    colours = dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6})", light))
+    used = [example.INK, example.MUTED, example.LINE, example.BLUE, example.ORANGE]
+    assert used == [colours[name] for name in ("ink", "muted", "line", "accent", "wrong")]
+
+
+@pytest.mark.parametrize("as_printed", [False, True])
+def test_the_example_of_a_lecture_runs(as_printed: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    stages = load(ROOT / "examples/lecture_chain.py").main(as_printed)
+    told = capsys.readouterr().out
+    assert [told.count(f"{number}. {stage.name}\n") for number, stage in enumerate(stages, 1)] == [1] * 8
+    assert told.count("As on the slide.") == (5 if as_printed else 3)
+    assert told.count("In torch: ") == (0 if as_printed else 8)

@@ -14,7 +14,7 @@ SOURCES = sorted((ROOT / "src").rglob("*.py"))
 PYTHON = [*SOURCES, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "benchmarks").rglob("*.py"))]
 HOMES = {
     "timm": {"models/backbone.py"},
-    "matplotlib": {"report/figures.py"},
+    "matplotlib": {"report/canvas.py"},
     "pyarrow": {"data/tables.py"},
     "PIL": {"data/image.py"},
     "jinja2": {"report/page.py"},

@@ -383,7 +383,7 @@ def test_the_card_says_all_that_is_needed_and_no_path_of_this_machine(model: Mod
     assert card["network"]["name"] == "compact"
     assert card["weights"] == {"origin": "random", "licence": None}
     assert {"calibration", "config", "created", "data", "metrics", "preprocess", "versions"} <= card.keys()
-    assert card["metrics"]["baseline"]["accuracy"]["n"] == card["metrics"]["value"]["n"] == 24
+    assert card["metrics"]["against"]["value"]["n"] == card["metrics"]["value"]["n"] == 24
     assert card["data"]["fingerprint"] == small.finished().read("run")["fingerprint"]
     text = json.dumps(card)
     assert str(small.shared()) not in text

@@ -19,6 +19,7 @@ _HOMES = {
     "resume": "experiment",
     "check": "experiment",
     "find_rate": "experiment",
+    "describe": "explain.anatomy",
     "Run": "run",
     "Model": "model",
     "Prediction": "tasks.classify",
@@ -41,6 +42,7 @@ __all__ = [
     "Run",
     "TensorBoard",
     "check",
+    "describe",
     "find_rate",
     "resume",
     "train",
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from convlens.config import Config
     from convlens.errors import ConvlensError
     from convlens.experiment import check, find_rate, resume, train
+    from convlens.explain.anatomy import describe
     from convlens.model import Model
     from convlens.run import Run
     from convlens.tasks.classify import Prediction

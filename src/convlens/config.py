@@ -37,7 +37,9 @@ class DataConfig(Section):
     valid: str | None = Field(default=None, description="a separate source for validation")
     test: str | None = Field(default=None, description="a separate source for the test")
     image_column: str | None = Field(default=None, description="table column with the path of the image")
-    label_column: str | None = Field(default=None, description="table column with the class")
+    label_column: str | None = Field(
+        default=None, description="table column with the class; regress: with the number, or several as a,b"
+    )
     group_column: str | None = Field(
         default=None, description="table column whose equal values stay on one side of the split"
     )
@@ -56,6 +58,7 @@ class DataConfig(Section):
         description="mean and deviation: of the training images, of ImageNet, or 0.5; auto: what the weights expect",
     )
     background: tuple[int, int, int] = Field(default=(255, 255, 255), description="colour under transparent pixels")
+    bounds: tuple[float, float] | None = Field(default=None, description="regress: every number lies between these")
     white_level: Annotated[int, Field(ge=2)] | Auto = Field(
         default="auto", description="16-bit value shown as white; auto: 65535"
     )
@@ -92,6 +95,9 @@ class AugmentConfig(Section):
     erase: Annotated[float, Field(ge=0.0, le=1.0)] = Field(default=0.0, description="chance of blanking a rectangle")
     mixup: Annotated[float, Field(ge=0.0)] = Field(default=0.0, description="alpha of mixup; 0 is off")
     cutmix: Annotated[float, Field(ge=0.0)] = Field(default=0.0, description="alpha of cutmix; 0 is off")
+    views: Count | None = Field(
+        default=None, description="different pictures of an image, in turn; else always new ones"
+    )
 
 
 class NetworkConfig(Section):
@@ -100,8 +106,11 @@ class NetworkConfig(Section):
     name: str = Field(default="compact", description="a catalog name, timm:NAME, or 'layers' with the list below")
     layers: list[dict[str, Any]] | None = Field(default=None, description="the user's own list of layers")
     options: dict[str, Any] = Field(default_factory=dict, description="arguments of the network's builder")
-    weights: str | None = Field(default=None, description="a local .safetensors file of starting weights")
+    weights: str | None = Field(default=None, description="a local .safetensors, .pth or .pt file of starting weights")
     pretrained: bool = Field(default=False, description="fetch the network's published weights by name")
+    freeze: str | list[str] = Field(
+        default="none", description="none, backbone (all but the head), or layers by the beginning of their names"
+    )
 
 
 class TrainConfig(Section):
@@ -122,6 +131,15 @@ class TrainConfig(Section):
     )
     l2: Annotated[float, Field(ge=0.0)] = Field(default=0.0, description="squared penalty in the loss itself")
     l1: Annotated[float, Field(ge=0.0)] = Field(default=0.0, description="absolute penalty in the loss itself")
+    finetune: Literal["all", "gradual", "head"] = Field(
+        default="all", description="train all layers, the head and then one stage after another, or the head alone"
+    )
+    depth_decay: Annotated[float, Field(gt=0.0, le=1.0)] | Auto = Field(
+        default="auto", description="rate of each stage, as a share of that of the stage above it"
+    )
+    cache_features: bool | Auto = Field(
+        default="auto", description="compute what a frozen backbone gives once, and train the head on that"
+    )
     schedule: Literal["constant", "step", "exponential", "time", "cosine", "onecycle"] = Field(
         default="onecycle", description="how the rate changes"
     )
@@ -131,6 +149,7 @@ class TrainConfig(Section):
         default=0.1, description="step, exponential: factor of each drop"
     )
     decay: Annotated[float, Field(ge=0.0)] = Field(default=0.1, description="time: rate / (1 + decay x epoch)")
+    loss: Literal["squared", "absolute", "huber"] = Field(default="huber", description="regress: what an error costs")
     label_smoothing: Fraction | Auto = Field(default="auto", description="share of the target spread over all classes")
     class_weights: Literal["none", "balanced"] = Field(default="none", description="weigh the loss against imbalance")
     clip_norm: Positive | None = Field(default=None, description="largest norm of the gradient")
@@ -166,6 +185,9 @@ class EvaluateConfig(Section):
         default="auto", description="the one number; auto: balanced accuracy when classes are unbalanced"
     )
     calibrate: bool = Field(default=True, description="fit a temperature on validation")
+    linear_probe: bool = Field(
+        default=True, description="beside fine-tuning, score a linear classifier on the starting weights' features"
+    )
     abstain: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
         default=None, description="accuracy promised on what is answered; below it the network says 'unsure'"
     )
@@ -193,7 +215,7 @@ class Config(Section):
         convlens.errors.ConfigError: --set: there is no option 'train.epoch'. Did you mean 'train.epochs'?
     """
 
-    task: Literal["classify"] = Field(default="classify", description="what is asked of the network")
+    task: Literal["classify", "regress"] = Field(default="classify", description="what is asked of the network")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(default=0, description="decides every random draw")
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()

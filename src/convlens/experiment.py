@@ -8,12 +8,14 @@ computed here that a floor below could compute.
 
 from __future__ import annotations
 
+import copy
 import datetime
 import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +23,31 @@ import numpy as np
 import torch
 
 from convlens.config import DEFAULT, Config, by_leaf, read_toml
-from convlens.data.classes import Classes
 from convlens.data.health import Health, inspect
 from convlens.data.image import ImagePolicy
 from convlens.data.prepare import Prepared, Wanted, choose_input, make_preprocess, open_all, prepare
 from convlens.data.preprocess import Preprocess
 from convlens.data.sources import Source
 from convlens.data.store import scan
+from convlens.data.targets import names_of_outputs
 from convlens.errors import ConfigError, ConvlensError, DataError, RunError
 from convlens.files import locked, sweep_aside, write_atomic
-from convlens.metrics.classification import headline
 from convlens.model import Model, versions
 from convlens.models import backbone, catalog
+from convlens.models.licence import restriction
 from convlens.models.walk import walk
 from convlens.run import Run
 from convlens.summary import draw_contact_sheet, summarise
 from convlens.training.callbacks import Callback, TensorBoard
 from convlens.training.checkpoint import Checkpoints
+from convlens.training.features import Features
 from convlens.training.finder import RateCurve
 from convlens.training.finder import find_rate as try_rates
 from convlens.training.hardware import Hardware
 from convlens.training.interrupt import Interrupted
 from convlens.training.plan import make_engine, make_plan
+from convlens.training.probe import linear_probe
+from convlens.training.transfer import frozen_by, require_weights
 
 Progress = Callable[[str, int, int], None]
 Ready = tuple[Config, Model, Prepared, Hardware]
@@ -145,10 +150,10 @@ def check(source: Any, *, progress: Progress | None = None, **options: Any) -> t
 
 def build_network(config: Config, source: Source) -> tuple[Config, Model, Wanted]:
     """The network for a source, with its starting weights, before any image is decoded."""
-    labels = [record.label for record in source.records if record.label is not None]
-    classes = Classes(source.classes) if source.classes else Classes.of(labels)
+    classes = names_of_outputs(source, config.data)
     if config.network.layers is not None and config.origins.get("network.name") == DEFAULT:
         config = config.choose("network.name", "layers", "network.layers is given")
+    require_weights(config)
     name = config.network.name
     if reserved := RESERVED & config.network.options.keys():
         raise ConfigError(
@@ -171,6 +176,9 @@ def build_network(config: Config, source: Source) -> tuple[Config, Model, Wanted
         card["weights"] = backbone.published_weights(network)
     if config.network.weights:
         card["weights"] = catalog.load_weights(network, config.network.weights).to_json()
+    if config.run.strict and (warning := restriction(card["weights"])):
+        raise ConfigError(warning)
+    frozen_by(network, config)
     architecture = {"name": name, **arguments, "size_px": [size, size], "options": options}
     return config, Model(network, config.task, classes, None, architecture, card), wanted
 
@@ -205,6 +213,11 @@ class _Path:
         for option, value, origin in config.rows():
             if origin.startswith("chosen: "):
                 run.events.add("choice", f"{option} = {value}: {origin.removeprefix('chosen: ')}")
+        weights = model.card["weights"]
+        if "summary" in weights:
+            run.events.add("weights", f"{weights['summary']}; licence {weights['licence'] or 'unknown'}")
+        if warning := restriction(weights):
+            run.events.add("warning", warning)
         run.write(  # last: from here on a resumed run takes all of it as decided
             "run",
             {
@@ -250,6 +263,9 @@ class _Path:
         callbacks = list(self.callbacks)
         if config.run.tensorboard:
             callbacks.append(TensorBoard(run.directory / "tensorboard"))
+        tuned = model.card["weights"]["origin"] != "random" and config.task == "classify"
+        probed = tuned and config.evaluate.linear_probe
+        start = copy.deepcopy(model.network) if probed and not config.train.cache_features else model.network
         checkpoints = Checkpoints(run.directory / "checkpoints", run.events, config.train.checkpoint_seconds)
         engine = make_engine(
             model.network,
@@ -261,6 +277,7 @@ class _Path:
             history=run.history,
             events=run.events,
             checkpoints=checkpoints,
+            progress=_stage(self.progress, "computing features"),
         )
         if resumed:
             snapshot = checkpoints.load()
@@ -277,21 +294,27 @@ class _Path:
             saved = f"Not saved: {checkpoints.failed}." if checkpoints.failed else "Saved."
             raise Interrupted(f"{interruption} {saved}", interruption.number) from None
         model.history = run.history
-        self._finish(config, model, prepared, engine.state.best_epoch)
+        probe = None
+        if probed:
+            known = engine.preprocess if isinstance(engine.preprocess, Features) else None
+            probe = partial(linear_probe, start, prepared, device=hardware.device, known=known)
+        self._finish(config, model, prepared, engine.state.best_epoch, probe)
         if checkpoints.failed:
             run.events.add("warning", f"The last checkpoint could not be written: {checkpoints.failed}.")
         return run
 
-    def _finish(self, config: Config, model: Model, prepared: Prepared, best_epoch: int) -> None:
+    def _finish(
+        self, config: Config, model: Model, prepared: Prepared, best_epoch: int, probe: Callable[..., Any] | None
+    ) -> None:
         """Calibrate on validation, look at the test once, write model, evaluation and report."""
         run, split, store, targets = self.run, prepared.split, prepared.store, prepared.targets
-        level, counts = config.evaluate.level, prepared.counts("train")
+        level = config.evaluate.level
         model.card |= {
             "config": _portable(config),
             "data": {
                 "source": Path(config.data.source).name,
                 "fingerprint": store.fingerprint,
-                "train_counts": list(counts.values()),
+                **prepared.learned,
                 "images": {part: len(getattr(split, part)) for part in ("train", "valid", "test")},
             },
             "best_epoch": best_epoch,
@@ -311,13 +334,15 @@ class _Path:
             evaluation["test_opened"] = run.count_test_opening()
             test_outputs = model.outputs(store.images[split.test])
             evaluation["test"] = model.asks.report(test_outputs, targets[split.test], level=level, seed=config.seed)
+        if probe:
+            evaluation["linear_probe"] = probe(level=level, seed=config.seed)
         evaluation["seconds"] = round(time.perf_counter() - started, 3)
         part = "test" if "test" in evaluation else "valid"
         if part in evaluation:
-            name = config.evaluate.headline
-            name = headline(evaluation[part], list(counts.values())) if name == "auto" else name
-            evaluation["headline"] = {"part": part, "name": name, "value": evaluation[part][name]}
-            model.card["metrics"] = evaluation["headline"] | {"baseline": evaluation[part]["baseline"]}
+            found = {"part": part, **model.asks.headline(evaluation[part], config.evaluate.headline)}
+            if probe:
+                found["linear_probe"] = evaluation["linear_probe"][part][found["name"]]
+            evaluation["headline"] = model.card["metrics"] = found
         model.save(run.model_path)
         run.write("evaluation", evaluation)
         summarise(run, config, prepared, model, test_outputs)

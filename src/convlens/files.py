@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from convlens.errors import RunError
 
@@ -37,6 +37,21 @@ def write_atomic(path: str | Path, data: bytes | str) -> None:
         aside.unlink(missing_ok=True)
         raise
     flush_folder(target.parent)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """A large file, written piece by piece, that takes its place when it is complete and else leaves nothing behind."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}{ASIDE}")
+    try:
+        with aside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+        flush_folder(path.parent)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -31,6 +31,7 @@ from convlens.data.prepare import Prepared, Wanted, choose_input, make_preproces
 from convlens.data.preprocess import Preprocess
 from convlens.data.sources import Source, open_source
 from convlens.data.store import build_store
+from convlens.data.targets import make_targets
 from convlens.errors import ArtefactError, BadImage, ConfigError, ConvlensError, DataError, did_you_mean
 from convlens.models import stored
 from convlens.models.walk import walk
@@ -92,7 +93,7 @@ class Model:
         Raises:
             ConvlensError: the data, an option or the network's shape does not fit.
         """
-        config = Config.build(by_leaf(options), origin="fit")
+        config = Config.build({"task": self.task}, by_leaf(options), origin=("model", "fit"))
         idle = IDLE_IN_FIT if self.preprocess is None else IDLE_IN_FIT + OF_THE_INPUT
         _refuse([name for name, origin in config.origins.items() if origin == "fit" and name.startswith(idle)], "fit")
         source = open_all(config, data)
@@ -106,10 +107,9 @@ class Model:
             classes=self.classes if isinstance(self.classes, Classes) else None,
             learn_normalisation=learned,
         )
-        self.adopt(prepared)
         trained = bool(self.card or self.history.rows)  # then its weights are tuned, not learnt anew
         self.card = {key: self.card[key] for key in ("weights",) if key in self.card}
-        self.card["data"] = {"train_counts": list(prepared.counts("train").values())}
+        self.adopt(prepared)
         config, hardware = make_plan(self.network, config, prepared, from_scratch=not trained)
         engine = make_engine(self.network, config, prepared, hardware, callbacks=callbacks, save_model=self.save)
         self.history = engine.history  # kept when training is interrupted
@@ -126,6 +126,7 @@ class Model:
         shape = (preprocess.policy.channels, *preprocess.size_px)
         outputs = walk(self.network, (1, *shape))[-1].output_shape
         make(self.task, classes.names, self.card).require(outputs, (1, *shape))
+        self.card["data"] = prepared.learned
         if not any(parameter.requires_grad for parameter in self.network.parameters()):
             raise ConfigError("The network has nothing to train: no parameter requires a gradient. Unfreeze some.")
         self.classes, self.preprocess = classes, preprocess
@@ -226,16 +227,16 @@ class Model:
         config = Config.build(by_leaf(options), origin="evaluate")
         given = [name for name, origin in config.origins.items() if origin == "evaluate"]
         _refuse([name for name in given if name not in USED_IN_EVALUATE], "evaluate")
-        source = data if isinstance(data, Source) else open_source(data, config.data)
+        source = data if isinstance(data, Source) else open_source(data, config.data, numeric=self.task == "regress")
         if split:
             kept = tuple(record for record in source.records if record.split == split)
             if not kept:
                 raise DataError(f"{source.name} has no {split} part.")
             source = replace(source, records=kept)
-        classes.indices([str(r.label) for r in source.records if r.label is not None], where=source.name)
+        make_targets(source, source.records, config.data, classes)  # before anything is decoded
         folder = Path(config.run.directory) / ".store"
         store = build_store(source, preprocess, directory=folder, memory_mb=config.data.memory_mb, threads=2)
-        targets = np.array(classes.indices([str(r.label) for r in store.records], source.name), dtype=np.int64)
+        targets = make_targets(source, store.records, config.data, classes).values
         if not len(targets):
             raise DataError(f"{source.name} has no labelled image that can be read.")
         report = self.asks.report(self.outputs(store.images), targets, level=level, seed=0)

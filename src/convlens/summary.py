@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from convlens.data.augment import Augment
 from convlens.data.prepare import Prepared
 from convlens.metrics.decision import decide, risk_coverage
 from convlens.model import Model, versions
+from convlens.report import numbers_page
 from convlens.report.figures import contact_sheet
+from convlens.report.numbers_page import number_sections
 from convlens.report.page import (
     Confidence,
     DataSummary,
@@ -26,6 +29,7 @@ from convlens.report.page import (
     Timing,
     write,
 )
+from convlens.report.sections import Section
 from convlens.run import Run
 from convlens.tasks.classify import Classify
 
@@ -39,12 +43,21 @@ def summarise(run: Run, config: Config, prepared: Prepared, model: Model, test_o
     history = run.history.rows
     training_s = sum(row["seconds"] for row in history)
     weights, asks = stored["weights"], model.asks
-    assert isinstance(asks, Classify)
+    passes = [event["seconds"] for event in run.events if event["kind"] == "features"]
+    features_s = {"computing the features": sum(passes)} if passes else {}
+    own = (
+        classified(asks, evaluation, prepared, test_outputs)
+        if isinstance(asks, Classify)
+        else {
+            "sections": sections(evaluation, prepared),
+            "figure": asks.figure,
+        }
+    )
     summary = RunSummary(
         title=run.directory.name,
         task=config.task,
         created=stored["created"],
-        duration_s=stored["preparing_s"] + training_s + evaluation["seconds"],
+        duration_s=stored["preparing_s"] + sum(features_s.values()) + training_s + evaluation["seconds"],
         headline=_headline(evaluation),
         test_opened=evaluation.get("test_opened", 0),
         data=_data(config, prepared),
@@ -63,14 +76,13 @@ def summarise(run: Run, config: Config, prepared: Prepared, model: Model, test_o
         epochs_planned=int(config.train.epochs),
         valid=evaluation.get("valid"),
         test=evaluation.get("test"),
-        confidence=_confidence(asks, evaluation, prepared, test_outputs),
-        mistakes=find_mistakes(asks, prepared, test_outputs),
         contact_sheet=(run.directory / "contact_sheet.png").read_bytes(),
         config=config.rows(),
         events=run.events.rows,
         timing=Timing(
             {
                 "reading and checking the images": stored["preparing_s"],
+                **features_s,
                 "training": round(training_s, 3),
                 "calibration and test": evaluation["seconds"],
             },
@@ -79,9 +91,35 @@ def summarise(run: Run, config: Config, prepared: Prepared, model: Model, test_o
         hardware={**stored["hardware"], "processor": platform.processor() or platform.machine()},
         versions=versions(),
         model_file=run.model_path.name,
+        **own,
     )
     write(summary, run.report_path)
     return run.report_path
+
+
+def classified(
+    classify: Classify, evaluation: dict[str, Any], prepared: Prepared, test_logits: np.ndarray
+) -> dict[str, Any]:
+    """What only the page of a classifier shows."""
+    return {
+        "confidence": _confidence(classify, evaluation, prepared, test_logits),
+        "mistakes": find_mistakes(classify, prepared, test_logits),
+    }
+
+
+def sections(evaluation: dict[str, Any], prepared: Prepared) -> list[Section]:
+    """What the page of a regression shows of the part that gave the score."""
+    if "headline" not in evaluation:
+        return []
+    part = evaluation["headline"]["part"]
+    report, rows = evaluation[part], getattr(prepared.split, part)
+    shown = {worst["position"] for target in report["per_target"] for worst in target["worst"]}
+    pictures = {i: (_picture(prepared, int(rows[i])), prepared.store.records[int(rows[i])].id) for i in shown}
+    return number_sections(report, pictures)
+
+
+def _picture(prepared: Prepared, row: int) -> bytes:
+    return contact_sheet([[prepared.store.images[row]]])
 
 
 def find_mistakes(classify: Classify, prepared: Prepared, test_logits: np.ndarray) -> list[Mistake]:
@@ -97,7 +135,7 @@ def find_mistakes(classify: Classify, prepared: Prepared, test_logits: np.ndarra
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_MISTAKES]
     return [
         Mistake(
-            png=contact_sheet([[prepared.store.images[rows[i]]]]),
+            png=_picture(prepared, int(rows[i])),
             true=names[truth[i]],
             predicted=names[answers[i]],
             probability=float(confidence[i]),
@@ -123,7 +161,12 @@ def draw_contact_sheet(config: Config, prepared: Prepared) -> bytes:
 
 def _headline(evaluation: dict[str, Any]) -> Headline | None:
     found = evaluation.get("headline")
-    return Headline.of(evaluation[found["part"]], found["name"], found["part"]) if found else None
+    if not found:
+        return None
+    report = evaluation[found["part"]]
+    if "per_target" in report:
+        return Headline(found["name"], found["value"], None, found["part"], numbers_page.reading(report))
+    return replace(Headline.of(report, found["name"], found["part"]), probe=found.get("linear_probe"))
 
 
 def _confidence(

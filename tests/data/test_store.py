@@ -243,7 +243,7 @@ def test_a_disk_that_fills_up_says_so_and_leaves_nothing(
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(module.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match="MB are free there"):
         build(source, folder)
     (path,) = folder.iterdir()
@@ -256,7 +256,7 @@ def test_another_error_of_the_disk_stays_what_it_is(
     def broken(handle: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(module.os, "fsync", broken)
+    monkeypatch.setattr(os, "fsync", broken)
     with pytest.raises(OSError, match="Input/output error"):
         build(source, folder)
 

@@ -98,8 +98,19 @@ def test_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None
 def test_weights_that_were_fetched_name_origin_and_licence(monkeypatch: pytest.MonkeyPatch) -> None:
     create = timm.create_model
     monkeypatch.setattr(timm, "create_model", lambda name, pretrained=False, **options: create(name, **options))
-    found = backbone.published_weights(build(pretrained=True))
-    assert found == {"origin": "timm/test_efficientnet.r160_in1k", "licence": "apache-2.0"}
+    network = build(pretrained=True, in_channels=1)
+    found = backbone.published_weights(network)
+    assert (found["origin"], found["licence"]) == ("timm/test_efficientnet.r160_in1k", "apache-2.0")
+    assert found["fresh"] == ["classifier.weight", "classifier.bias"]
+    count = sum("num_batches" not in name for name in network.state_dict())
+    assert found["summary"] == (
+        f"{count - 2} of {count} tensors from timm/test_efficientnet.r160_in1k; "
+        "left fresh: classifier.weight, classifier.bias; conv_stem.weight adapted from 3 channels to 1"
+    )
+    assert not network.get_parameter("classifier.weight").any(), "a fresh head starts at zero"
+    same = build(pretrained=True, outputs=1000)
+    assert same.get_parameter("classifier.weight").any()
+    assert backbone.published_weights(same)["fresh"] == []
 
 
 def test_a_network_without_published_weights_says_so() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -9,13 +12,21 @@ from torch import nn
 from convlens.errors import ConfigError, ShapeError
 from convlens.models import catalog
 from convlens.models.catalog import NETWORKS
+from convlens.models.stored import rebuild
 from convlens.models.walk import walk
 
-PARAMETERS = {"lenet5": 61_706, "tutorial": 62_006, "mlp": 101_770}
 LAYERS = {
     "lenet5": ["conv1", "pool1", "conv2", "pool2", "fc1", "fc2", "fc3"],
     "tutorial": ["conv1", "pool", "conv2", "fc1", "fc2", "fc3"],
 }
+SMALL: dict[str, dict[str, Any]] = {  # options that keep a network's form and make it quick to sweep
+    **{f"vgg{depth}": {"width": 8, "hidden": 32, "dropout": 0.0} for depth in (11, 13, 16, 19)},
+    **{f"resnet{depth}": {"width": 4} for depth in (18, 34, 50, 20, 32, 44, 56)},
+    "densenet121": {"growth_rate": 4},
+    **{f"mobilenet_v{version}": {"width": 0.25} for version in (1, 2)},
+}
+LARGER = ("efficientnet_b1", "efficientnet_b2", "efficientnet_b3")  # B0 once more, with no option to make them small
+SWEPT = [pytest.param(name, marks=pytest.mark.slow) if name in LARGER else name for name in NETWORKS]
 
 
 @pytest.fixture(autouse=True)
@@ -24,29 +35,31 @@ def _seed() -> None:
 
 
 def build(name: str, size_px: int | tuple[int, int] = 32, in_channels: int = 3, outputs: int = 10) -> nn.Module:
-    return catalog.build(name, in_channels=in_channels, outputs=outputs, size_px=size_px)
+    options = SMALL.get(name, {})
+    return catalog.build(name, in_channels=in_channels, outputs=outputs, size_px=size_px, **options)
 
 
 def count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", SWEPT)
 @pytest.mark.parametrize(("in_channels", "outputs"), [(1, 2), (3, 10), (5, 1)])
 def test_gives_a_row_of_logits_per_image_at_three_sizes(name: str, in_channels: int, outputs: int) -> None:
     smallest = NETWORKS[name].smallest_px
-    for size in [(smallest, smallest), (28, 28), (33, 40)]:
+    for height, width in [(smallest, smallest), (28, 28), (33, 40)]:
+        size = max(height, smallest), max(width, smallest)
         network = build(name, size, in_channels, outputs).eval()
         assert network(torch.rand(2, in_channels, *size)).shape == (2, outputs)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", SWEPT)
 def test_one_pixel_less_than_the_smallest_is_an_error(name: str) -> None:
     with pytest.raises((ShapeError, ConfigError), match=f"{name}|at least 1"):
         build(name, NETWORKS[name].smallest_px - 1)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", SWEPT)
 def test_every_parameter_receives_a_gradient(name: str) -> None:
     network = build(name)
     nn.functional.cross_entropy(network(torch.rand(8, 3, 32, 32)), torch.arange(8)).backward()
@@ -56,16 +69,55 @@ def test_every_parameter_receives_a_gradient(name: str) -> None:
         assert bool(parameter.grad.abs().sum() > 0), path
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", SWEPT)
 def test_evaluation_is_deterministic_and_knows_no_neighbours(name: str) -> None:
     network, x = build(name).eval(), torch.rand(4, 3, 32, 32)
     with torch.no_grad():
         together = network(x)
         assert torch.equal(together, network(x))
-        torch.testing.assert_close(network(x[2:3]), together[2:3])
+        alone = network(x[2:3])  # fresh norms let the logits of deep networks grow large
+        torch.testing.assert_close(alone, together[2:3], rtol=0, atol=1e-5 * float(together.abs().max()))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", SWEPT)
+def test_learns_one_batch_by_heart(name: str) -> None:
+    network, x, labels = build(name, outputs=4), torch.randn(8, 3, 32, 32), torch.arange(8) % 4
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
+    for _ in range(100):
+        logits = network(x)
+        if bool((logits.argmax(1) == labels).all()):
+            return
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(logits, labels).backward()
+        optimiser.step()
+    pytest.fail(f"{name} does not learn 8 images in 100 steps")
+
+
+@pytest.mark.parametrize("name", SWEPT)
+def test_the_same_seed_trains_the_same_network(name: str) -> None:
+    def trained() -> nn.Module:
+        torch.manual_seed(3)
+        network = build(name)
+        optimiser = torch.optim.SGD(network.parameters(), lr=0.01)
+        nn.functional.cross_entropy(network(torch.rand(4, 3, 32, 32)), torch.arange(4)).backward()
+        optimiser.step()
+        return network
+
+    first, second = trained().state_dict(), trained().state_dict()
+    assert [key for key in first if not torch.equal(first[key], second[key])] == []
+
+
+@pytest.mark.parametrize("name", SWEPT)
+def test_is_built_again_from_its_description(name: str) -> None:
+    network, size, options = build(name), (32, 32), SMALL.get(name, {})
+    description = {"name": name, "in_channels": 3, "outputs": 10, "size_px": size, "options": options}
+    again = rebuild(json.loads(json.dumps(description)), network.state_dict())
+    again.load_state_dict(network.state_dict())
+    x = torch.rand(2, 3, *size)
+    assert torch.equal(again.eval()(x), network.eval()(x))
+
+
+@pytest.mark.parametrize("name", SWEPT)
 def test_weights_carry_the_whole_network(name: str) -> None:
     first, second, x = build(name), build(name), torch.rand(4, 3, 32, 32)
     first(x)  # moves the running statistics, where there are any
@@ -75,29 +127,23 @@ def test_weights_carry_the_whole_network(name: str) -> None:
     assert torch.equal(first(x), second(x))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", SWEPT)
 def test_is_built_without_memory_on_the_meta_device(name: str) -> None:
     with torch.device("meta"):
         network = build(name)
     assert {tensor.device.type for tensor in network.state_dict().values()} == {"meta"}
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", SWEPT)
 def test_the_walk_counts_every_parameter(name: str) -> None:
     network = build(name)
     assert sum(row.parameters for row in walk(network, (1, 3, 32, 32))) == count(network)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", SWEPT)
 def test_an_unknown_option_lists_the_known(name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name} has no option 'colour'. (Options: |It takes no options)"):
         catalog.build(name, in_channels=1, outputs=2, size_px=32, colour=3)
-
-
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_parameters_are_those_that_are_published(name: str) -> None:
-    channels, *size = NETWORKS[name].input
-    assert count(build(name, tuple(size), channels)) == PARAMETERS[name]
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -134,7 +180,7 @@ def test_mlp_options() -> None:
     ("name", "arguments", "message"),
     [
         ("lenet", {}, "no network 'lenet'. Did you mean 'lenet5'. .*timm:NAME"),
-        ("zzz", {}, "Choose from: compact, layers, lenet5, mlp, tutorial"),
+        ("zzz", {}, "Choose from: .*compact, .*layers, lenet5, mlp, .*tutorial"),
         ("lenet5", {"size_px": 15}, r"lenet5 at 15 x 15 px: pool2: .*floor\(.* from an input of 16 on"),
         ("tutorial", {"size_px": (40, 10)}, "tutorial at 40 x 10 px: conv2: .*from an input of 16 on"),
         ("compact", {"width": 0}, "compact: width does not accept 0"),
@@ -167,18 +213,6 @@ def test_a_builder_that_fails_is_a_config_error(
     monkeypatch.setitem(NETWORKS, "broken", catalog.Entry(broken, "", 2000, "", (1, 8, 8), 1))
     with pytest.raises(ConfigError, match=message):
         catalog.build("broken", in_channels=1, outputs=2, size_px=8, depth=2)
-
-
-def test_the_table() -> None:
-    rows = {row["name"]: row for row in catalog.rows()}
-    assert list(rows) == list(NETWORKS)
-    assert {name: rows[name]["parameters"] for name in PARAMETERS} == PARAMETERS
-    for row in rows.values():
-        assert row["title"]
-        assert row["source"]
-        assert row["licence"] == "Apache-2.0"
-        assert 1950 < row["year"] < 2100
-        assert len(row["input"]) == 3
 
 
 def test_fresh_networks_expect_nothing_of_their_input() -> None:

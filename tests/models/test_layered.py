@@ -17,6 +17,15 @@ from convlens.models.walk import walk
 CONV = {"layer": "conv", "filters": 8}
 POOL, FLAT, END = {"layer": "max_pool"}, {"layer": "flatten"}, {"layer": "dense", "units": "classes"}
 GLOBAL = {"layer": "global_avg_pool"}
+RULES: dict[str, Any] = {
+    "kernel_initializer": "he_normal",
+    "kernel_regularizer": {"name": "l1_l2", "l2": 0.1},
+    "kernel_constraint": "unit_norm",
+    "bias_initializer": {"name": "constant", "value": 0.5},
+    "bias_regularizer": "l1",
+    "bias_constraint": "non_neg",
+    "activity_regularizer": "l2",
+}
 # one line for each thing a layer can do; the sweep below builds, walks and trains it
 CASES: list[dict[str, Any]] = [
     {"layer": "conv", "filters": 6},
@@ -34,12 +43,20 @@ CASES: list[dict[str, Any]] = [
     {"layer": "max_pool", "size": 3, "stride": 2, "padding": 1, "partial_windows": True},
     {"layer": "avg_pool", "size": [2, 3]},
     {"layer": "avg_pool", "size": 4, "stride": 3, "partial_windows": True},
+    {"layer": "min_pool", "size": 3, "stride": 2, "padding": 1, "partial_windows": True},
+    {"layer": "sum_pool", "size": [2, 3]},
     {"layer": "global_avg_pool"},
     {"layer": "global_max_pool"},
     {"layer": "batch_norm"},
     {"layer": "activation", "activation": "prelu"},
     {"layer": "dropout", "rate": 0.2},
+    {"layer": "gaussian_noise", "stddev": 0.1},
     {"layer": "flatten"},
+    {"layer": "flatten", "order": "channels_last"},
+    {"layer": "conv", "filters": 6, "padding": "same", "stride": 2, "activation": "prelu", **RULES},
+    {"layer": "depthwise_conv", "multiplier": 2, **RULES},
+    {"layer": "separable_conv", "filters": 6, **RULES},
+    {"layer": "transposed_conv", "filters": 6, **RULES},
 ]
 
 
@@ -139,6 +156,14 @@ def test_mean_pooling_divides_by_the_cells_that_are_there() -> None:
     assert torch.equal(network[0](torch.ones(1, 4, 3, 3)), torch.ones(1, 4, 2, 2))
 
 
+def test_what_pooling_and_flatten_give() -> None:
+    x = torch.arange(32.0).reshape(1, 2, 4, 4).repeat(1, 2, 1, 1)
+    for kind, corner in (("max_pool", 5.0), ("avg_pool", 2.5), ("min_pool", 0.0), ("sum_pool", 10.0)):
+        assert build([{"layer": kind}, FLAT, END], 4)[0](x)[0, 0, 0, 0] == corner
+    assert build([FLAT, END], 4)[0](x)[0, :3].tolist() == [0, 1, 2]
+    assert build([FLAT | {"order": "channels_last"}, END], 4)[0](x)[0, :3].tolist() == [0, 16, 0]
+
+
 def test_a_network_may_end_in_global_pooling() -> None:
     assert build([{"layer": "conv", "filters": "classes"}, GLOBAL])(torch.rand(2, 4, 9, 9)).shape == (2, 3)
 
@@ -198,6 +223,9 @@ def test_the_repair_of_a_size_works() -> None:
         ([CONV | {"padding": "full"}], "padding does not accept 'full'"),
         ([CONV | {"padding": -1}], "padding does not accept -1"),
         ([{"layer": "dropout", "rate": 1.0}], "rate does not accept 1.0"),
+        ([{"layer": "flatten", "order": "channel_last"}], "order does not accept 'channel_last'"),
+        ([{"layer": "gaussian_noise"}], r"Layer 1 \(gaussian_noise\) needs 'stddev'"),
+        ([{"layer": "gaussian_noise", "stddev": -1}], "stddev does not accept -1"),
         ([CONV | {"activation": "rleu"}], r"Layer 1 \(conv\): There is no activation 'rleu'. Did you mean 'relu'"),
         ([FLAT, END | {"activation": "softmax"}], r"Layer 2 \(dense\): Leave 'softmax' out"),
     ],

@@ -11,6 +11,7 @@ from torch import nn
 from convlens.errors import ArtefactError, ConfigError
 from convlens.models import catalog
 from convlens.models.stored import rebuild, require_fit
+from convlens.nn.keras import Conv2D, Dense, Flatten
 
 DESCRIPTION: dict[str, Any] = {
     "name": "compact",
@@ -58,3 +59,19 @@ def test_one_tensor_more_less_or_of_another_shape_is_named(change: dict[str, Any
     with pytest.raises(ArtefactError, match=rf"do not fit the network 'mine': {words}"):
         require_fit(network, found, "mine")
     require_fit(network, network.state_dict(), "mine")
+
+
+def test_layers_that_wait_for_their_input_take_the_size_of_the_file() -> None:
+    def network() -> nn.Sequential:
+        return nn.Sequential(Conv2D(4, 3), Flatten(), Dense(3))
+
+    made, fresh = network(), network()
+    made(torch.zeros(1, 2, 6, 6))
+    found = made.state_dict()
+    require_fit(fresh, found, "mine")
+    fresh.load_state_dict(found)
+    x = torch.randn(2, 2, 6, 6)
+    assert torch.equal(fresh(x), made(x))
+    for wrong in (torch.zeros(5, 2, 3, 3), torch.zeros(4, 2, 3), torch.zeros(4, 2, 5, 3)):
+        with pytest.raises(ArtefactError, match=r"0\.conv\.weight \(1 in all\). Expected \(4, 0, 3, 3\), found"):
+            require_fit(network(), {**found, "0.conv.weight": wrong}, "mine")

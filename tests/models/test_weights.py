@@ -74,6 +74,13 @@ def test_nothing_in_common_is_an_error_with_both_sides(file: Path) -> None:
         load_weights(nn.Linear(5, 4), file)
 
 
+@pytest.mark.parametrize("name", ["0", "other"])
+def test_one_layer_of_another_shape_is_nothing_in_common_whatever_its_name(tmp_path: Path, name: str) -> None:
+    torch.save(nn.ModuleDict({name: nn.Linear(5, 4)}).state_dict(), tmp_path / "a.pth")
+    with pytest.raises(ArtefactError, match=r"by order and shape nothing in it has these shapes\."):
+        load_weights(nn.Sequential(nn.Linear(7, 3)), tmp_path / "a.pth")
+
+
 def test_a_value_that_is_not_finite_is_refused_and_nothing_is_changed(file: Path) -> None:
     state = network().state_dict()
     state["3.bias"][1] = float("nan")
@@ -85,11 +92,77 @@ def test_a_value_that_is_not_finite_is_refused_and_nothing_is_changed(file: Path
     assert torch.equal(found[0].weight, before)
 
 
+def other_names() -> nn.Module:
+    """The same layers as `network`, under names that sort in another order."""
+    return nn.ModuleDict(
+        {"stem": nn.Conv2d(1, 2, 3), "inner": nn.ModuleDict({"norm": nn.BatchNorm2d(2)}), "head": nn.Linear(8, 3)}
+    )
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_other_names_are_matched_by_order_and_shape_and_the_report_says_so(tmp_path: Path, suffix: str) -> None:
+    theirs, found, path = other_names(), network(), tmp_path / f"theirs{suffix}"
+    state = {name: torch.rand_like(t) if t.is_floating_point() else t for name, t in theirs.state_dict().items()}
+    write = torch.save if suffix == ".pth" else save_file
+    write(state, path)
+    report = load_weights(found, path)
+    assert torch.equal(found[0].weight, state["stem.weight"])
+    assert torch.equal(found[1].running_var, state["inner.norm.running_var"])
+    assert torch.equal(found[3].bias, state["head.bias"])
+    assert (report.by, report.missing, report.unexpected, report.other_shape) == ("order", (), (), {})
+    assert report.sources["1.running_mean"] == "inner.norm.running_mean"
+    assert str(report) == (
+        f"9 of 9 tensors from {path.name}; matched by order and shape, since the names differ (0.weight is stem.weight)"
+    )
+    assert report.to_json()["matched_by"] == "order"
+
+
+def test_matched_by_order_a_head_of_another_size_starts_at_zero_too(tmp_path: Path) -> None:
+    found = network(5)
+    torch.save(other_names().state_dict(), tmp_path / "theirs.pth")
+    report = load_weights(found, tmp_path / "theirs.pth")
+    assert report.other_shape == {"3.weight": ((3, 8), (5, 8)), "3.bias": ((3,), (5,))}
+    assert not found[3].weight.any()
+    assert report.unexpected == ()
+
+
+def test_names_are_believed_where_they_say_enough(file: Path) -> None:
+    report = load_weights(network(), file)
+    assert (report.by, report.to_json()["matched_by"]) == ("name", "name")
+    assert report.sources == {name: name for name in network().state_dict()}
+
+
+def test_order_does_not_overrule_a_name(tmp_path: Path) -> None:
+    def stack(*names: str) -> nn.ModuleDict:
+        return nn.ModuleDict({name: nn.Linear(4, 4) for name in names})
+
+    torch.save(stack("b", "c").state_dict(), tmp_path / "a.pth")  # in order b would become a, and c become b
+    report = load_weights(stack("a", "b"), tmp_path / "a.pth")
+    assert (report.by, report.matched, report.missing) == ("name", ("b.weight", "b.bias"), ("a.weight", "a.bias"))
+
+
+def test_some_equal_names_do_not_keep_the_rest_from_being_matched(tmp_path: Path) -> None:
+    theirs = nn.ModuleDict({"0": nn.Conv2d(1, 2, 3), "bn": nn.BatchNorm2d(2), "fc": nn.Linear(8, 3)})
+    torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
+    found = network()
+    report = load_weights(found, tmp_path / "theirs.pth")
+    assert (report.by, len(report.matched), report.missing) == ("order", 9, ())
+    assert "(1.weight is bn.weight)" in str(report)
+    torch.testing.assert_close(found[3].weight, dict(theirs.named_parameters())["fc.weight"])
+
+
+def test_why_order_and_shape_found_nothing_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.pth"
+    torch.save(nn.ModuleDict({"stem": nn.Conv2d(1, 2, 3), "head": nn.Linear(9, 3)}).state_dict(), path)
+    with pytest.raises(ArtefactError, match=r"by order and shape nothing in it fits 1, layer 2 of 3\. It holds"):
+        load_weights(network(), path)
+
+
 def test_files_that_are_not_weights(tmp_path: Path) -> None:
-    pickled, absent, broken = (tmp_path / name for name in ("a.pth", "b.safetensors", "c.safetensors"))
+    other, absent, broken = (tmp_path / name for name in ("a.bin", "b.safetensors", "c.safetensors"))
     broken.write_bytes(b"0123456789 not a header")
     for path, message in [
-        (pickled, "Pickled files"),
+        (other, "from a .safetensors file, or from a .pth"),
         (absent, "There is no file"),
         (broken, "is damaged"),
         (tmp_path, "got 'test_files"),
@@ -107,6 +180,16 @@ def test_facts_come_from_the_metadata_and_the_json_beside(file: Path) -> None:
     assert read_facts(file) == facts
     assert "made for a net" in str(load_weights(network(), file))
     assert load_weights(network(), file).to_json()["licence"] == "BSD-2-Clause"
+
+
+def test_facts_of_a_torch_file_are_those_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    with pytest.raises(ArtefactError, match="There is no file"):
+        read_facts(path)
+    torch.save(network().state_dict(), path)
+    assert read_facts(path) == Facts()
+    path.with_suffix(".json").write_text('{"licence": "MIT", "input": "32x32"}')
+    assert read_facts(path) == Facts(licence="MIT", size_px=32)
 
 
 def test_without_facts_nothing_is_made_up(file: Path) -> None:

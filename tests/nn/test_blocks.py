@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from convlens.errors import ConfigError, ShapeError
-from convlens.nn.blocks import ACTIVATIONS, activation, conv_norm_act, dense_act
+from convlens.nn.blocks import ACTIVATIONS, activation, conv_norm_act, dense_act, start_by_fan_out
+from convlens.nn.layers import SamePad2d
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
@@ -28,6 +29,40 @@ def test_conv_norm_act_is_its_parts_in_order() -> None:
     maxima = nn.functional.max_pool2d(nn.functional.conv2d(x, conv.weight, padding=1), 2)
     normed = (maxima - maxima.mean((0, 2, 3), keepdim=True)) / maxima.std((0, 2, 3), keepdim=True, unbiased=False)
     torch.testing.assert_close(block(x), normed.relu(), atol=1e-2, rtol=1e-2)
+
+
+def test_conv_norm_act_with_the_options_of_other_papers() -> None:
+    block = conv_norm_act(4, 8, 3, 2, groups=4, act=None, same=True, eps=1e-3)
+    parts = dict(block.named_children())
+    assert list(parts) == ["pad", "conv", "norm"]
+    pad, conv, norm = parts.values()
+    assert isinstance(pad, SamePad2d)
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert (pad.kernel_size, pad.stride, conv.padding, conv.groups, norm.eps) == ((3, 3), (2, 2), (0, 0), 4, 1e-3)
+    assert block(torch.rand(2, 4, 5, 6)).shape == (2, 8, 3, 3)
+    assert list(dict(conv_norm_act(4, 8, act="silu").named_children())) == ["conv", "norm", "act"]
+
+
+def test_an_activation_in_place_gives_the_same_and_saves_a_copy() -> None:
+    x = torch.tensor([-1.0, 2.0, 7.0])
+    for name, expected in [("relu", [0.0, 2.0, 7.0]), ("relu6", [0.0, 2.0, 6.0])]:
+        assert activation(name)(x).tolist() == expected
+        assert x.tolist() == [-1.0, 2.0, 7.0], "not asked to work in place"
+        other = x.clone()
+        assert activation(name, inplace=True)(other) is other
+        assert other.tolist() == expected
+
+
+def test_convolutions_start_by_what_they_feed() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(64, 128, 3), nn.Conv2d(128, 256, 3, groups=128), nn.Conv2d(256, 64, 5, groups=4))
+    start_by_fan_out(network)
+    for layer, fan_out in zip(network, (9 * 128, 9 * 2, 25 * 16), strict=True):
+        assert isinstance(layer, nn.Conv2d)
+        assert layer.bias is not None
+        assert float(layer.weight.detach().std()) == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
+        assert not bool(layer.bias.any())
 
 
 def test_an_even_kernel_is_refused() -> None:

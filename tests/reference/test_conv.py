@@ -144,6 +144,18 @@ def test_a_shift_of_the_input_shifts_the_map() -> None:
     assert np.array_equal(conv2d(moved, SOURCE).value, np.roll(conv2d(x, SOURCE).value, (2, 1), axis=(0, 1)))
 
 
+def test_several_filters_on_a_matrix_give_a_map_each() -> None:
+    features = np.array([BACK, FORWARD, CROSS])[:, np.newaxis]
+    maps = conv2d(X_IMAGE, features)
+    assert maps.tolist() == [BACK_MAP, FORWARD_MAP, CROSS_MAP]
+    assert_traced(maps)
+    gradients = maps.backward(np.ones(maps.shape))
+    assert gradients["x"].shape == (9, 9)
+    assert gradients["weight"].shape == features.shape
+    assert conv2d(X_IMAGE, features[:1]).tolist() == BACK_MAP
+    assert conv1d([1, 2, 4], [[[1, 1]], [[-1, 1]]]).tolist() == [[3, 6], [1, 2]]
+
+
 def test_a_batch_of_one_equals_the_single_image() -> None:
     single = conv2d(RGB, [[VERTICAL] * 3])
     assert conv2d([RGB], [[VERTICAL] * 3]).value[0].tolist() == single.tolist()

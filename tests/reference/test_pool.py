@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from convlens import reference
 from convlens.errors import ConfigError, ShapeError
 from convlens.reference import (
     Result,
@@ -28,6 +29,7 @@ from convlens.reference import (
     relu,
     sum_pool2d,
 )
+from convlens.reference.pool import spans
 from lectures import BACK_MAP, CROSS_MAP, FORWARD_MAP, PADDED_MAP, POOL_4X4
 from parity import assert_parity, assert_traced
 
@@ -148,6 +150,52 @@ def test_parity_with_torch(name: str, data: st.DataObject) -> None:
     )
 
 
+@settings(max_examples=6, deadline=None)
+@given(st.data())
+@pytest.mark.parametrize("dims", [1, 3])
+@pytest.mark.parametrize("rule", ["max", "min", "avg", "sum"])
+def test_parity_with_torch_along_one_and_three_axes(rule: str, dims: int, data: st.DataObject) -> None:
+    def each(low: int, high: int) -> tuple[int, ...]:
+        return tuple(data.draw(st.integers(low, high)) for _ in range(dims))
+
+    window, stride, partial = each(1, 3), each(1, 3), data.draw(st.booleans())
+    padding = tuple(data.draw(st.integers(0, k // 2)) for k in window)
+    size = tuple(k + more for k, more in zip(window, each(0, 2), strict=True))
+    x = np.random.default_rng(data.draw(st.integers(0, 2**32))).standard_normal((2, 1, *size))
+
+    def theirs(x: torch.Tensor) -> torch.Tensor:
+        largest, mean = getattr(F, f"max_pool{dims}d"), getattr(F, f"avg_pool{dims}d")
+        if rule in ("max", "min"):
+            sign = 1 if rule == "max" else -1
+            return sign * largest(sign * x, window, stride, padding, ceil_mode=partial)
+        if rule == "avg":
+            return mean(x, window, stride, padding, partial, count_include_pad=False)
+        return mean(x, window, stride, padding, partial) * _cells_with_padding(size, window, stride, padding, partial)
+
+    ours = getattr(reference, f"{rule}_pool{dims}d")
+    assert_parity(lambda x: ours(x, window, stride, padding=padding, partial=partial), theirs, {"x": x})
+
+
+def _cells_with_padding(size: Any, window: Any, stride: Any, padding: Any, partial: bool) -> torch.Tensor:
+    """What torch's mean divides by: the cells of each window, as many as lie on the padded map."""
+    axes = zip(size, window, stride, padding, strict=True)
+    counts = [torch.tensor([span.with_padding for span in spans(*axis, partial=partial)]) for axis in axes]
+    return torch.cartesian_prod(*counts).reshape(*map(len, counts), -1).prod(-1)
+
+
+def test_a_map_is_a_volume_of_one_layer_and_a_signal_a_map_of_one_row() -> None:
+    x = np.array(PADDED_MAP)
+    assert reference.sum_pool3d(x[None], (1, 2, 2)).tolist() == [sum_pool2d(x).tolist()]
+    assert reference.avg_pool1d(x[0], 3, 1, padding="same").tolist() == avg_pool2d(x[:1], (1, 3), 1, "same").tolist()[0]
+
+
+def test_a_trace_along_three_axes() -> None:
+    trace = reference.max_pool3d(np.arange(16).reshape(2, 2, 4)).trace((0, 0, 1))
+    assert trace.operation == "max_pool3d"
+    assert trace.equation == "y[t, i, j] = largest of x[0..1, 0..1, 2..3]"
+    assert [term.index for term in trace.terms if term.mark] == [(1, 1, 3)]
+
+
 @pytest.mark.parametrize("size", [1, 2, (3, 5), (7, 4)])
 def test_adaptive_parity_with_torch(size: Any) -> None:
     inputs = {"x": np.random.default_rng(0).standard_normal((2, 3, 7, 5))}
@@ -168,6 +216,12 @@ def test_adaptive_parity_with_torch(size: Any) -> None:
 def test_errors(options: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         max_pool2d([[1, 2], [3, 4]], **options)
+
+
+@pytest.mark.parametrize(("dims", "axes"), [(1, "L"), (3, "D, H, W")])
+def test_too_few_axes_are_an_error(dims: int, axes: str) -> None:
+    with pytest.raises(ShapeError, match=rf"Pooling takes maps \(\.\.\., {axes}\)"):
+        getattr(reference, f"avg_pool{dims}d")(np.zeros([2] * (dims - 1)))
 
 
 def test_pooling_a_vector_is_an_error() -> None:

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from convlens.errors import ShapeError
+from convlens.errors import ConfigError, ShapeError
 from convlens.reference import conv2d, conv_transpose2d, full_conv2d
 from lectures import F2, X4
-from parity import assert_parity, assert_traced
+from parity import assert_close, assert_parity, assert_traced
 
 SMALL, STAMP = [[1, 2], [3, 4]], [[1, 0], [1, -1]]
 
@@ -101,6 +101,52 @@ def test_parity_with_torch(data: st.DataObject) -> None:
     )
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_the_words_of_keras_lead_back_from_a_convolution(padding: str, data: st.DataObject) -> None:
+    """Keras's layer is the input gradient of the convolution with the same word, on a map of the wanted size."""
+
+    def pair(low: int, high: int) -> tuple[int, int]:
+        return data.draw(st.integers(low, high)), data.draw(st.integers(low, high))
+
+    size, kernel, stride, dilation = pair(1, 4), pair(1, 4), pair(1, 3), pair(1, 2)
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    gradient, weight = random.standard_normal((1, 3, *size)), random.standard_normal((3, 2, *kernel))
+    y = conv_transpose2d(gradient, weight, stride=stride, padding=padding, dilation=dilation)
+    over = [max(d * (k - 1) + 1 - s, 0) for k, s, d in zip(kernel, stride, dilation, strict=True)]
+    wanted = [n * s + (more if padding == "valid" else 0) for n, s, more in zip(size, stride, over, strict=True)]
+    assert y.shape == (1, 2, *wanted)
+    back = conv2d(np.zeros((1, 2, *wanted)), weight, stride=stride, padding=padding, dilation=dilation)
+    assert_close(y.value, back.backward(gradient)["x"], 1e-12, "the input gradient")
+    assert_traced(y, 4)
+
+
+def test_same_cuts_an_odd_cell_at_the_bottom_and_right() -> None:
+    line = [[1, 0, 0, 2]]
+    full = conv_transpose2d(line, [[1, 10, 100, 1000]])
+    assert full.tolist() == [[1, 10, 100, 1002, 20, 200, 2000]]
+    same = conv_transpose2d(line, [[1, 10, 100, 1000]], padding="same")
+    assert same.tolist() == [[10, 100, 1002, 20]]
+    assert "x[i - a, j + 1 - b]" in same.trace((0, 0)).equation
+    gaps = conv_transpose2d([[1, 2]], [[7]], stride=(1, 3), padding="same", bias=[5])
+    assert gaps.tolist() == [[12, 5, 5, 19, 5, 5]]
+
+
+def test_parity_of_the_words_of_keras() -> None:
+    random = np.random.default_rng(0)
+    inputs = {
+        "x": random.standard_normal((2, 2, 3, 4)),
+        "weight": random.standard_normal((2, 3, 4, 3)),
+        "bias": random.standard_normal(3),
+    }
+    assert_parity(
+        lambda *arrays: conv_transpose2d(*arrays, stride=(1, 2), padding="same"),
+        lambda *tensors: F.conv_transpose2d(*tensors, stride=(1, 2))[:, :, 1:4, :8],
+        inputs,
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -112,4 +158,19 @@ def test_parity_with_torch(data: st.DataObject) -> None:
 )
 def test_errors(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ShapeError, match=message):
+        conv_transpose2d(SMALL, STAMP, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"padding": "full"}, "padding is 'same', 'valid' or a number of cells; got 'full'"),
+        (
+            {"padding": "same", "output_padding": 1, "stride": 2},
+            r"'same' decides the size; got output_padding=\(1, 1\)",
+        ),
+    ],
+)
+def test_word_errors(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         conv_transpose2d(SMALL, STAMP, **options)

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from convlens.errors import ShapeError
-from convlens.report import figures
+from convlens.report import canvas, figures
 from summaries import history
 
 
@@ -52,11 +52,11 @@ def test_a_figure_is_whole_small_and_follows_the_page(name: str) -> None:
     assert len(svg) < 20_000
     colours = set(re.findall(r"#[0-9a-f]{6}\b", re.sub(r'(href|clip-path|id)="[^"]*"', "", svg)))
     assert colours == set(), "every colour is a variable of the page"
-    assert set(re.findall(r"var\(--(\w+)\)", svg)) <= set(figures.VARIABLES.values())
+    assert set(re.findall(r"var\(--(\w+)\)", svg)) <= set(canvas.VARIABLES.values())
     for banned in ("<style", "font-family", "<image", "http://", "<metadata", "DejaVu"):
         assert banned not in svg.replace("http://www.w3.org", ""), banned
     sizes = {float(size) for size in re.findall(r"font-size: ([\d.]+)px", svg)}
-    assert min(sizes) * 297 / figures.WIDTH >= 11, "letters stay readable in the narrowest card"
+    assert min(sizes) * 297 / canvas.WIDTH >= 11, "letters stay readable in the narrowest card"
 
 
 def test_figures_of_one_page_share_no_id() -> None:
@@ -68,7 +68,7 @@ def test_figures_of_one_page_share_no_id() -> None:
 
 def test_the_same_numbers_give_the_same_bytes_in_another_process() -> None:
     program = (
-        "import sys; from convlens.report import figures\n"
+        "import sys; from convlens.report import canvas, figures\n"
         f"sys.path.insert(0, {str(Path(__file__).parent.parent)!r}); from summaries import history\n"
         "sys.stdout.write(figures.learning_curve(history(20), 'loss', 12, 'nats'))\n"
         "assert 'matplotlib.pyplot' not in sys.modules, 'its state is global'"
@@ -93,7 +93,7 @@ def test_line_names_do_not_touch() -> None:
     rows = [{"epoch": e, "train_loss": 1 / e, "val_loss": 1 / e} for e in range(1, 6)]
     root = ET.fromstring(figures.learning_curve(rows, "loss", None))
     named = {e.text: float(e.attrib["y"]) for e in root.iter() if e.tag.endswith("text")}
-    assert abs(named["train"] - named["validation"]) >= figures.TYPE
+    assert abs(named["train"] - named["validation"]) >= canvas.TYPE
 
 
 def test_a_wild_first_epoch_makes_the_axis_logarithmic() -> None:

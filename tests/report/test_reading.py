@@ -32,6 +32,15 @@ def test_a_score_within_reach_of_the_baseline_is_called_so() -> None:
     assert "90 validation images" in text
 
 
+def test_a_result_within_reach_of_the_linear_probe_is_called_so() -> None:
+    probe = interval(0.9, 0.87, 0.93, 400)
+    text = plain(reading.linear_probe(interval(0.99, 0.98, 0.995, 400), probe))
+    assert text.startswith("A linear classifier on the features of the starting weights reaches 90.0 % there (interval")
+    assert "87.0-93.0" in text
+    assert "not clearly better" not in text
+    assert reading.linear_probe(interval(0.92, 0.9, 0.94, 400), probe).endswith("is not clearly better than that.")
+
+
 @pytest.mark.parametrize(
     ("name", "words"), [("balanced_accuracy", "every class counting the same"), ("macro_f1", "mean F1")]
 )

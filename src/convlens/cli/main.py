@@ -15,6 +15,8 @@ import typer
 from typer.core import TyperGroup
 
 from convlens import __version__
+from convlens.cli import learn
+from convlens.cli.describe import describe
 from convlens.errors import ConfigError, ConvlensError
 
 
@@ -79,10 +81,17 @@ def root(
 @app.command()
 def train(
     source: Annotated[str | None, SOURCE] = None,
+    task: Annotated[
+        str | None, typer.Option(help="classify (the default), or regress: numbers instead of classes.")
+    ] = None,
     network: Annotated[str | None, typer.Option(help="A name from 'convlens networks', or timm:NAME.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
-    weights: Annotated[str | None, typer.Option(help="A .safetensors file of starting weights.")] = None,
+    weights: Annotated[str | None, typer.Option(help="A .safetensors or .pth file of starting weights.")] = None,
     pretrained: Annotated[bool, typer.Option(help="Fetch the network's published weights by name.")] = False,
+    freeze: Annotated[
+        list[str] | None, typer.Option(help="none, backbone, or a layer by the beginning of its name; may be repeated.")
+    ] = None,
+    finetune: Annotated[str | None, typer.Option(help="all, gradual (from the head down), or head.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file of options.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="Any option.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images per step.")] = None,
@@ -108,10 +117,13 @@ def train(
 
     flags = {
         "data.source": source,
+        "task": task,
         "network.name": network,
         "train.epochs": epochs,
         "network.weights": weights,
         "network.pretrained": pretrained or None,
+        "network.freeze": freeze[0] if freeze and len(freeze) == 1 else freeze or None,
+        "train.finetune": finetune,
         "train.batch_size": batch_size,
         "train.rate": rate,
         "data.size_px": size_px,
@@ -186,7 +198,7 @@ def predict(
     format: Annotated[Format, typer.Option(help="How to print.")] = Format.TABLE,
 ) -> None:
     """Name what is in images: one row for every image, in order, unreadable ones with the reason."""
-    from convlens.cli.show import show_predictions
+    from convlens.cli.show import show_estimates, show_predictions
     from convlens.config import Config
     from convlens.data.sources import open_source
     from convlens.model import Model
@@ -201,7 +213,12 @@ def predict(
         else:
             found.append(image)
             names.append(str(image))
-    failed = show_predictions(Model.load(model).predict_each(found, top=top, names=names), format.value, top)
+    used = Model.load(model)
+    answers = used.predict_each(found, top=top, names=names)
+    if used.task == "regress":
+        failed = show_estimates(answers, format.value, used.asks.names)
+    else:
+        failed = show_predictions(answers, format.value, top)
     if failed:
         raise ConfigError(f"{failed} of {len(found)} images could not be read; their rows say why.")
 
@@ -260,9 +277,9 @@ def find_rate(
 def networks(json: AsJson = False) -> None:
     """List the networks that can be trained by name."""
     from convlens.cli.show import show_networks
-    from convlens.models.catalog import rows
+    from convlens.explain.listing import list_networks
 
-    show_networks(rows(), as_json=json)
+    show_networks(list_networks(), as_json=json)
 
 
 @app.command()
@@ -272,6 +289,12 @@ def options() -> None:
     from convlens.config import describe_options
 
     show_options(describe_options())
+
+
+app.command("examples")(learn.examples)
+app.command("describe")(describe)
+app.command("explain-op")(learn.explain_op)
+app.command("filter")(learn.filter_picture)
 
 
 def main() -> None:

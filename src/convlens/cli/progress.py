@@ -50,6 +50,12 @@ def facts(row: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
+def notes(engine: Engine) -> list[str]:
+    """What became of the starting weights, and whether the head trains on features computed once."""
+    latest = {event["kind"]: event["message"] for event in engine.events if event["kind"] in ("weights", "features")}
+    return [f"{kind}  {message}" for kind, message in latest.items()]
+
+
 def clock(seconds: float) -> str:
     """Seconds as m:ss."""
     return f"{int(seconds // 60)}:{int(seconds % 60):02d}"
@@ -62,6 +68,8 @@ class Bar(Callback):
         self.bar, self.drawn = bar, 0.0
 
     def on_train_begin(self, engine: Engine) -> None:
+        for note in notes(engine):
+            self.bar.console.print(note, highlight=False, markup=False)
         self.task = self.bar.add_task("training", total=engine.epochs * len(engine.train), facts="")
 
     def on_batch_end(self, engine: Engine) -> None:
@@ -90,6 +98,8 @@ class Heartbeat(Callback):
     def on_train_begin(self, engine: Engine) -> None:
         self.started = self.said = time.monotonic()
         self.first_step = engine.state.epoch * len(engine.train) + engine.state.batch
+        for note in notes(engine):
+            print(note, file=sys.stderr, flush=True)
 
     def on_batch_end(self, engine: Engine) -> None:
         if time.monotonic() - self.said >= HEARTBEAT_S:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from convlens.data.sources import Source
     from convlens.run import Run
     from convlens.tasks.classify import Prediction
+    from convlens.tasks.regress import Estimate, Number
     from convlens.training.finder import RateCurve
 
 WIDE = 240
@@ -43,7 +44,7 @@ def show_run(run: Run, *, quiet: bool, as_json: bool) -> None:
     evaluation = run.evaluation
     paths = {"run": str(run.directory), "model": str(run.model_path), "report": str(run.report_path)}
     if as_json:
-        figures = {key: evaluation.get(key) for key in ("headline", "valid", "test", "best_epoch")}
+        figures = {key: evaluation.get(key) for key in ("headline", "valid", "test", "linear_probe", "best_epoch")}
         _json({**paths, **figures, "warnings": [warning for _, warning in _warnings(run)]})
         return
     out = console()
@@ -57,7 +58,10 @@ def show_run(run: Run, *, quiet: bool, as_json: bool) -> None:
         report = evaluation[found["part"]]
         name, part = found["name"].replace("_", " "), "test" if found["part"] == "test" else "validation"
         out.print(f"\n[bold]{part} {name} {interval(found['value'])}[/]  on {report['n']:,} images")
-        _show_baseline(out, report["baseline"])
+        if found["against"]:
+            out.print(f"  {escape(found['against']['words'])}: {interval(found['against']['value'])}")
+        if probe := found.get("linear_probe"):
+            out.print(f"  a linear classifier on the starting weights: {interval(probe)}")
         out.print(f"  weights of epoch {evaluation['best_epoch']} of {len(run.history)}")
     else:
         out.print("\nNo score: no image was held out.")
@@ -71,6 +75,9 @@ def show_evaluation(report: dict[str, Any], *, as_json: bool) -> None:
         _json(report)
         return
     out = console()
+    if "per_target" in report:
+        _show_errors(out, report)
+        return
     for name in ("accuracy", "balanced_accuracy", "macro_f1", "log_loss"):
         out.print(f"{name.replace('_', ' '):18} {interval(report[name])}")
     out.print(f"{'images':18} {report['n']:,}")
@@ -80,6 +87,22 @@ def show_evaluation(report: dict[str, Any], *, as_json: bool) -> None:
         figures = [interval(row[name]) for name in ("precision", "recall", "f1")]
         table.add_row(escape(row["name"]), f"{row['support']:,}", *figures)
     out.print(table)
+    _show_unscored(out, report)
+
+
+def _show_errors(out: Console, report: dict[str, Any]) -> None:
+    table = Table(
+        "target", "MAE", "RMSE", "R2", "always the median: MAE", box=None, header_style="bold", pad_edge=False
+    )
+    for row in report["per_target"]:
+        always = row["baseline"].get("mae") or {}
+        table.add_row(escape(row["name"]), *(interval(row[name]) for name in ("mae", "rmse", "r2")), interval(always))
+    out.print(table)
+    out.print(f"on {report['n']:,} images")
+    _show_unscored(out, report)
+
+
+def _show_unscored(out: Console, report: dict[str, Any]) -> None:
     for bad in report.get("unreadable", []):
         out.print(f"[yellow]not scored[/]  {escape(bad['id'])}: {escape(bad['reason'])}")
 
@@ -113,6 +136,38 @@ def show_predictions(predictions: Iterable[Prediction], style: str, top: int) ->
     if style == "table":
         console().print(table)
     return failed
+
+
+def show_estimates(estimates: Iterable[Estimate], style: str, targets: Sequence[str]) -> int:
+    """Print answered numbers as they come; returns how many images could not be read."""
+    failed = 0
+    if style == "json":
+        listed = [asdict(estimate) for estimate in estimates]
+        _json(listed)
+        return sum(row["error"] is not None for row in listed)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    table = Table("image", *map(escape, targets), box=None, header_style="bold", pad_edge=False)
+    if style == "csv":
+        columns = [f"{name}{end}" for name in targets for end in ("", "_low", "_high")]
+        writer.writerow(["image", *map(_inert, columns), "error"])
+    for answer in estimates:
+        failed += answer.error is not None
+        if style == "csv":
+            ends = [v for n in answer.numbers for v in (n.value, n.low, n.high)] or [None] * (3 * len(targets))
+            cells = ["" if value is None else f"{value:.6g}" for value in ends]
+            writer.writerow([_inert(answer.name), *cells, _inert(answer.error or "")])
+        elif answer.error is not None:
+            table.add_row(escape(answer.name), f"[red]{escape(answer.error)}[/]")
+        else:
+            table.add_row(escape(answer.name), *(_number(number) for number in answer.numbers))
+    if style == "table":
+        console().print(table)
+    return failed
+
+
+def _number(number: Number) -> str:
+    bar = "" if number.low is None or number.high is None else f" [{number.low:.4g}, {number.high:.4g}]"
+    return escape(f"{number.value:.4g}{bar}")
 
 
 def show_health(source: Source, health: Health, *, as_json: bool) -> bool:
@@ -153,13 +208,26 @@ def show_networks(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         _json(list(rows))
         return
-    table = Table("network", "parameters", "input", "year", "what it is", box=None, header_style="bold", pad_edge=False)
+    columns = ("network", "year", "input", "parameters", "MACs", "sees", "trained weights", "what it is")
+    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        size = "x".join(str(n) for n in row["input"])
-        table.add_row(row["name"], f"{row['parameters']:,}", size, str(row["year"]), escape(row["title"]))
+        size, field = "x".join(str(n) for n in row["input"]), row["receptive_field_px"]
+        sees = f"{field} px" if field else "all"
+        cells = [str(row["year"]), size, f"{row['parameters']:,}", _short_count(row["macs"]), sees, row["weights"]]
+        table.add_row(row["name"], *cells, escape(row["title"]))
     out = console()
     out.print(table)
-    out.print("\ntimm:NAME builds any network of timm; layers builds your own list (docs/layers.md).", markup=False)
+    out.print("\nParameters and multiply-accumulates (MACs; FLOPs = 2 x MACs) of one image, with the outputs it was")
+    out.print("published with; 'sees' is the receptive field of the last map.")
+    out.print("timm:NAME builds any network of timm; layers builds your own list (docs/layers.md).", markup=False)
+
+
+def _short_count(number: int) -> str:
+    """`1.81 G`, `417 k`."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return str(number)
 
 
 def show_options(rows: Sequence[tuple[str, Any, str]]) -> None:

@@ -53,6 +53,16 @@ def resolve(augment: AugmentConfig, preset: str) -> AugmentConfig:
     return augment.model_copy(update={**filled, "preset": chosen})
 
 
+def changing(augment: AugmentConfig) -> list[str]:
+    """The options that make a picture differ from the stored image.
+
+    Example:
+        >>> changing(resolve(AugmentConfig(noise=0.1), "objects"))
+        ['flip', 'crop', 'noise']
+    """
+    return [name for name in (*_STILL, "noise", "erase") if getattr(augment, name) not in ("none", 0.0)]
+
+
 class Augment:
     """Change, normalise and, where asked, mix a batch.
 
@@ -88,6 +98,8 @@ class Augment:
             ShapeError: the parts do not fit together.
         """
         self.preprocess.require_stored(images)
+        if self.config.views:
+            epoch %= self.config.views
         if not len(images) == len(targets) == len(samples):
             raise ShapeError(
                 f"Images, targets and samples must be equally many; got {len(images)}, {len(targets)}, {len(samples)}."

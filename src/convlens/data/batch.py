@@ -21,7 +21,7 @@ class Batch:
     """Some samples.
 
     Shapes:
-        images (N, H, W, C) uint8; targets (N, ...) int64 or float32; samples (N,) int64, rows of the store.
+        images (N, H, W, C) uint8, or features (N, D) float32; targets (N, ...) int64 or float32; samples (N,) int64, rows of the store.
     """
 
     images: torch.Tensor
@@ -37,7 +37,7 @@ class Batches:
     for `batch_size=2` and an odd number of samples does one batch hold three.) Unshuffled, all but the last are full.
 
     Args:
-        images: in memory or memory-mapped.
+        images: in memory or memory-mapped; or what a frozen backbone gives for them.
         targets: one for each row of images; whole numbers become int64, others float32.
         indices: the rows that belong to this part.
         batch_size: images in a batch.
@@ -45,7 +45,7 @@ class Batches:
         shuffle: a new order every epoch, for training; else the order of `indices`.
 
     Shapes:
-        images (N, H, W, C) uint8, targets (N, ...), indices (n,) int.
+        images (N, H, W, C) uint8 or (N, D) float32, targets (N, ...), indices (n,) int.
 
     Raises:
         DataError: the parts do not fit together.
@@ -61,7 +61,7 @@ class Batches:
         self, images: np.ndarray, targets: np.ndarray, indices: np.ndarray, *, batch_size: int, seed: int, shuffle: bool
     ) -> None:
         targets, indices = np.asarray(targets), np.asarray(indices, dtype=np.int64)
-        if images.dtype != np.uint8 or images.ndim != 4:
+        if (images.dtype, images.ndim) not in ((np.uint8, 4), (np.float32, 2)):
             raise DataError(f"Batches expect images (N, H, W, C) uint8; got {images.shape} {images.dtype}.")
         if len(targets) != len(images):
             raise DataError(f"Every image needs one target; got {len(images)} images and {len(targets)} targets.")
@@ -112,7 +112,7 @@ class Batches:
     def _gather(self, rows: np.ndarray) -> np.ndarray:
         if not isinstance(self.images, np.memmap):
             return self.images[rows]
-        out = np.empty((len(rows), *self.images.shape[1:]), np.uint8)
+        out = np.empty((len(rows), *self.images.shape[1:]), self.images.dtype)
         for place in np.argsort(rows):  # in the order of the file, which reads ahead
             out[place] = self.images[rows[place]]
         return out

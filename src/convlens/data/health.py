@@ -79,7 +79,7 @@ def inspect(
         return Health((*findings, Finding("no-images", "error", f"{source.name} cannot be used: {why}.")), ())
     exact = exact_duplicates(seen)
     found = search(seen) if near_duplicates else None
-    findings += [*_classes(source, records), *_duplicates(records, exact)]
+    findings += [*(_numbers(records) if source.numeric else _classes(source, records)), *_duplicates(records, exact)]
     if found:
         findings += _near_duplicates(records, found, exact)
     findings += [*_sizes(seen, size_px), *_modes(seen), *_dark(seen, white_level), *_notes(seen)]
@@ -184,6 +184,15 @@ def _classes(source: Source, records: Sequence[Record]) -> Iterator[Finding]:
             f"The classes are unbalanced: '{most}' has {len(many):,} images, '{least}' {len(few):,} "
             f"({len(many) / len(few):.1f} to 1). Always answering '{most}' is right for "
             f"{_percent(len(many) / len(records))}; judge by balanced accuracy, and try train.class_weights=balanced.",
+        )
+
+
+def _numbers(records: Sequence[Record]) -> Iterator[Finding]:
+    if len({record.label for record in records}) == 1:
+        yield Finding(
+            "one-value",
+            "error",
+            f"All {len(records):,} images have the same number, {records[0].label}; expected numbers that differ.",
         )
 
 

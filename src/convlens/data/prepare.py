@@ -22,6 +22,7 @@ from convlens.data.preprocess import Preprocess
 from convlens.data.sources import Record, Source, open_source
 from convlens.data.split import Split, default_fractions, make_split
 from convlens.data.store import Store, build_store
+from convlens.data.targets import Targets, make_targets
 from convlens.errors import BadImage, ClassMismatch, DataError
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -47,17 +48,31 @@ class Prepared:
     """Images, targets and their parts, ready for the engine.
 
     Attributes:
-        targets: class index of every row of `store.images`.
+        answers: what every row of `store.images` is to be answered with.
         split: row numbers of train, valid and test.
     """
 
     source: Source
-    classes: Classes
     preprocess: Preprocess
     store: Store
     health: Health
     split: Split
-    targets: np.ndarray
+    answers: Targets
+
+    @property
+    def classes(self) -> Classes:
+        """The names of the network's outputs: classes, or what the numbers are called."""
+        return self.answers.names
+
+    @property
+    def targets(self) -> np.ndarray:
+        """Class indices (N,), or numbers (N, T)."""
+        return self.answers.values
+
+    @property
+    def learned(self) -> dict[str, Any]:
+        """What the model's card keeps of the training targets."""
+        return self.answers.learned(self.split.train)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -65,7 +80,9 @@ class Prepared:
         return (*self.source.findings, *self.health.findings, *self.split.findings)
 
     def counts(self, part: str) -> dict[str, int]:
-        """Images of every class in `train`, `valid` or `test`."""
+        """Images of every class in `train`, `valid` or `test`; of numbers, images in all."""
+        if self.answers.numeric:
+            return {"images": len(getattr(self.split, part))}
         found = np.bincount(self.targets[getattr(self.split, part)], minlength=len(self.classes))
         return dict(zip(self.classes.names, found.tolist(), strict=True))
 
@@ -86,7 +103,8 @@ def open_all(config: Config, source: Any = None) -> Source:
         DataError: a source cannot be opened.
         ClassMismatch: validation or test have other classes than training.
     """
-    main = open_source(config.data.source if source is None else source, config.data)
+    numeric = config.task == "regress"
+    main = open_source(config.data.source if source is None else source, config.data, numeric=numeric)
     extra = {part: getattr(config.data, part) for part in ("valid", "test") if getattr(config.data, part)}
     if not extra:
         require_same_classes(main)
@@ -95,7 +113,7 @@ def open_all(config: Config, source: Any = None) -> Source:
     findings, arrays = list(main.findings), [main.arrays]
     rows = 0 if main.arrays is None else len(main.arrays)
     for part, spec in extra.items():
-        other = open_source(spec, config.data)
+        other = open_source(spec, config.data, numeric=numeric)
         if (other.arrays is None) != (main.arrays is None):
             raise DataError(f"data.{part} must be of the same kind as data.source; got {spec} beside {main.name}.")
         for record in other.records:
@@ -111,14 +129,14 @@ def open_all(config: Config, source: Any = None) -> Source:
 
 
 def require_same_classes(source: Source) -> None:
-    """Check that the parts a source itself declares have the same classes.
+    """Check that the parts a source itself declares have the same classes; numbers may differ.
 
     Raises:
         ClassMismatch: they differ; the message prints both lists.
     """
     labels: dict[str, set[str]] = {}
     for record in source.records:
-        if record.label is not None:
+        if record.label is not None and not source.numeric:
             labels.setdefault(record.split or "train", set()).add(record.label)
     wanted = labels.get("train", set())
     for part in ("valid", "test"):
@@ -203,7 +221,7 @@ def prepare(
     """Decode once, look at the health, split, and count.
 
     Args:
-        classes: the classes of a network already trained; the labels must be among them.
+        classes: the names of a network already trained; the labels must be among them.
         learn_normalisation: take mean and deviation from the training images.
         folder: where a set too large for memory is mapped from.
 
@@ -228,22 +246,23 @@ def prepare(
         white_level=preprocess.policy.white_level,
     )
     require_healthy((*source.findings, *health.findings), strict=config.run.strict)
-    labels = [str(record.label) for record in store.records]
-    if classes is None:
-        classes = Classes(source.classes) if source.classes else Classes.of(labels)
-    targets = np.array(classes.indices(labels, where=source.name), dtype=np.int64)
+    answers = make_targets(source, store.records, config.data, classes)
     auto = default_fractions(sum(record.split != "test" for record in store.records))
     asked = (config.data.valid_fraction, config.data.test_fraction)
     valid, test = (a if f == "auto" else float(f) for f, a in zip(asked, auto, strict=True))
     split = make_split(
-        store.records, targets, duplicate_groups=health.duplicate_groups, fractions=(valid, test), seed=config.seed
+        store.records,
+        answers.strata,
+        duplicate_groups=health.duplicate_groups,
+        fractions=(valid, test),
+        seed=config.seed,
     )
     split = replace(split, findings=(*split.findings, *leaks(split, health.duplicate_groups, store.records)))
     require_healthy(split.findings, strict=config.run.strict)
     if learn_normalisation:
         mean, std = channel_statistics(store.images, split.train)
         preprocess = replace(preprocess, mean=mean, std=std)
-    return Prepared(source, classes, preprocess, store, health, split, targets)
+    return Prepared(source, preprocess, store, health, split, answers)
 
 
 def require_healthy(findings: Sequence[Finding], *, strict: bool) -> None:

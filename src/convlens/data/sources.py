@@ -22,17 +22,8 @@ from convlens.data.builtin import BUILTIN
 from convlens.data.classes import natural_key
 from convlens.data.findings import Finding, Severity, shorten
 from convlens.data.idx import IdxSet, is_idx_name, read_idx_file, read_idx_folder
-from convlens.data.tables import (
-    SPLITS,
-    is_image_name,
-    is_inside,
-    is_table,
-    label_text,
-    look_alikes,
-    odd_characters,
-    read_table,
-    similar_classes,
-)
+from convlens.data.labels import label_text, look_alikes, number_text, odd_characters, similar_classes
+from convlens.data.tables import SPLITS, ReadLabel, is_image_name, is_inside, is_table, read_table
 from convlens.errors import ConfigError, DataError, did_you_mean
 
 SYSTEM_NAMES = ("__MACOSX", "Thumbs.db", "desktop.ini")
@@ -46,7 +37,8 @@ class Record:
     Attributes:
         id: unique and stable: the path below the root with forward slashes, or `train-images#12`.
         image: a file, or a row of the source's arrays.
-        label: the class; a text in every record of a source that was opened `labelled`.
+        label: the class, or the numbers with a space between them; a text in every record of a source that was opened
+            `labelled`.
         group: records of equal group stay on one side of a split.
         split: `train`, `valid` or `test` where the source itself says so.
     """
@@ -67,6 +59,7 @@ class Source:
         arrays: (N, H, W) or (N, H, W, C), where the images are in memory.
         root: the folder all files lie below.
         classes: the order of the classes, where the source declares one.
+        numeric: labels are numbers, not classes.
     """
 
     name: str
@@ -75,6 +68,7 @@ class Source:
     root: Path | None = None
     findings: tuple[Finding, ...] = ()
     classes: tuple[str, ...] | None = None
+    numeric: bool = False
 
     def image(self, record: Record) -> Path | np.ndarray:
         """What the decoder takes: a file, or one array.
@@ -89,13 +83,16 @@ class Source:
         return self.arrays[record.image]
 
 
-def open_source(spec: str | Path | tuple[Any, Any] | Source, data: DataConfig, *, labelled: bool = True) -> Source:
+def open_source(
+    spec: str | Path | tuple[Any, Any] | Source, data: DataConfig, *, labelled: bool = True, numeric: bool = False
+) -> Source:
     """List the samples of whatever `spec` names.
 
     Args:
         spec: a folder, table, idx file, the name of a built-in set, (images, labels), or a source.
         data: the columns of a table; nothing else of it is read.
         labelled: False for prediction: every label is None, folders are not read as classes, a single image will do.
+        numeric: labels are read as numbers.
 
     Raises:
         DataError: there is no such thing, it holds no sample, or it contradicts itself.
@@ -106,6 +103,25 @@ def open_source(spec: str | Path | tuple[Any, Any] | Source, data: DataConfig, *
         >>> source.records[1]
         Record(id='arrays#1', image=1, label='a', group=None, split=None)
     """
+    if numeric:
+        return _with_numbers(_list(spec, data, labelled, number_text))
+    return _list(spec, data, labelled, label_text)
+
+
+def _with_numbers(source: Source) -> Source:
+    """The same source with every label spelled as numbers, each record with as many as the first."""
+    records = []
+    for record in source.records:
+        label = None if record.label is None else number_text(record.label, f"{source.name}, {record.id}")
+        records.append(replace(record, label=label))
+    counts = {record.label.count(" ") + 1: record.id for record in records if record.label is not None}
+    if len(counts) > 1:
+        some = ", ".join(f"{record} has {count}" for count, record in counts.items())
+        raise DataError(f"Every image of {source.name} needs the same number of values; {some}.")
+    return replace(source, records=tuple(records), numeric=True, classes=None)
+
+
+def _list(spec: Any, data: DataConfig, labelled: bool, read_label: ReadLabel) -> Source:
     if isinstance(spec, Source):
         missing = [record.id for record in spec.records if labelled and record.label is None]
         if missing:
@@ -114,10 +130,10 @@ def open_source(spec: str | Path | tuple[Any, Any] | Source, data: DataConfig, *
     if isinstance(spec, tuple):
         if len(spec) != 2:
             raise DataError(f"Expected (images, labels), a tuple of two; got a tuple of {len(spec)}.")
-        return _from_arrays("arrays", *spec, labelled=labelled)
+        return _from_arrays("arrays", *spec, labelled=labelled, read_label=read_label)
     _refuse_unused_columns(str(spec), data)
     if isinstance(spec, str) and spec in BUILTIN:
-        source = _from_arrays(spec, *BUILTIN[spec](), labelled=labelled)
+        source = _from_arrays(spec, *BUILTIN[spec](), labelled=labelled, read_label=read_label)
         message = f"'{spec}' is the built-in set; write ./{spec} for what lies here under that name."
         return replace(source, findings=(Finding("built-in", "note", message),)) if Path(spec).exists() else source
     path = Path(spec).expanduser().absolute()
@@ -135,7 +151,7 @@ def open_source(spec: str | Path | tuple[Any, Any] | Source, data: DataConfig, *
     if not stat.S_ISREG(mode):
         raise DataError(f"'{spec}' is a pipe or device; expected a file or a folder.")
     if is_table(path.name):
-        table = read_table(path, data, labelled=labelled)
+        table = read_table(path, data, labelled=labelled, read_label=read_label)
         rows = zip(table.ids, table.images, table.labels, table.groups, table.splits, strict=True)
         return Source(path.stem, tuple(Record(*row) for row in rows), root=path.parent, findings=table.findings)
     if is_idx_name(path.name):
@@ -166,7 +182,7 @@ def _refuse_unused_columns(spec: str, data: DataConfig) -> None:
 # In memory ------------------------------------------------------------------------------------------------------------
 
 
-def _from_arrays(name: str, images: Any, labels: Any, *, labelled: bool) -> Source:
+def _from_arrays(name: str, images: Any, labels: Any, *, labelled: bool, read_label: ReadLabel) -> Source:
     """One record per image; samples without a class are left out with a finding."""
     try:
         array = np.asarray(images)
@@ -186,11 +202,12 @@ def _from_arrays(name: str, images: Any, labels: Any, *, labelled: bool) -> Sour
     if not labelled:
         return Source(name, tuple(Record(identity, i, None) for i, identity in enumerate(ids)), array)
     values = np.asarray(labels, dtype=object)
-    if values.shape != (len(array),):
+    several = read_label is number_text and values.ndim == 2
+    if values.shape[:1] != (len(array),) or not (values.ndim == 1 or several):
         raise DataError(f"Expected one label per image, of shape ({len(array)},); got shape {values.shape}.")
-    texts = [label_text(value, f"label {i}") for i, value in enumerate(values.tolist())]
+    texts = [read_label(value, f"label {i}") for i, value in enumerate(values.tolist())]
     records = tuple(Record(ids[i], i, text) for i, text in enumerate(texts) if text is not None)
-    findings = list(similar_classes(texts, name))
+    findings = [] if read_label is number_text else list(similar_classes(texts, name))
     missing = tuple(ids[i] for i, text in enumerate(texts) if text is None)
     if not records:
         raise DataError(f"None of the {len(array):,} images has a label; expected one each.")

@@ -10,19 +10,18 @@ import contextlib
 import errno
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convlens.data.facts import Fact, Progress, decode_all, scan
 from convlens.data.sources import Record, Source
 from convlens.errors import DataError, RunError
-from convlens.files import ASIDE, flush_folder, locked, sweep_aside, write_atomic
+from convlens.files import locked, sweep_aside, write_atomic, writing
 
 if TYPE_CHECKING:
     from convlens.data.preprocess import Preprocess
@@ -129,7 +128,7 @@ def _mapped(
         if stored := _reuse(source, folder, key, shape):  # finished by another process a moment ago
             return stored
         facts: list[Fact] = []
-        with _written(folder / "pixels") as file:
+        with writing(folder / "pixels") as file:
             for found, pixels in decode_all(source, preprocess.policy, preprocess, threads, progress):
                 facts += found
                 if pixels is not None:
@@ -163,21 +162,6 @@ def _prepared(folder: Path, needed: int) -> Iterator[None]:
                 f"{shutil.disk_usage(folder).free / MIB:,.1f} MB are free there. Make room, choose another "
                 f"run.directory, or raise data.memory_mb to keep them in memory."
             ) from None
-
-
-@contextlib.contextmanager
-def _written(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes its place when it is complete, and leaves nothing behind when it is not."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}{ASIDE}")
-    try:
-        with aside.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-        flush_folder(path.parent)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _reuse(source: Source, folder: Path, key: str, shape: Shape) -> Store | None:

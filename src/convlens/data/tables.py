@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import csv
 import itertools
-import math
-import numbers
 import os
 import posixpath
 import re
 import stat
-import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ from typing import Any
 from convlens.config import DataConfig
 from convlens.data.classes import natural_key
 from convlens.data.findings import Finding, shorten
+from convlens.data.labels import label_text, number_text, odd_characters, similar_classes
 from convlens.errors import ConfigError, DataError, did_you_mean
 
 _IMAGE_NAME = re.compile(
@@ -37,7 +35,8 @@ SPLITS = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
-MAX_LABEL, MAX_PATH = 200, 4096
+MAX_PATH = 4096
+ReadLabel = Callable[[Any, str], str | None]
 _HEAD = 100
 _KNOWN = {
     "image": "image images path file filename filepath file_path file_name image_path image_file img img_path",
@@ -59,62 +58,6 @@ class Table:
     findings: tuple[Finding, ...]
 
 
-def label_text(value: Any, place: str) -> str | None:
-    """A class, group or split as text: NFC, no spaces around it; None where there is no value.
-
-    Example:
-        >>> label_text(" 7 ", "line 2"), label_text(7, "line 2"), label_text(7.0, "line 2"), label_text("", "line 2")
-        ('7', '7', '7', None)
-
-    Raises:
-        DataError: a fraction, a control character, bytes that are not UTF-8, or more than 200 characters.
-    """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    whole = isinstance(value, numbers.Integral) or (isinstance(value, float) and value.is_integer())
-    if whole and not isinstance(value, bool):
-        value = int(value)
-    elif not isinstance(value, (str, bool)):
-        raise DataError(f"{place}: expected a text or a whole number; got {value!r} ({type(value).__name__}).")
-    if isinstance(value, str) and len(value) > MAX_LABEL:
-        raise DataError(f"{place}: expected at most {MAX_LABEL} characters; got {len(value):,}: '{value[:40]}...'.")
-    text = unicodedata.normalize("NFC", str(value)).strip()
-    if odd := odd_characters(text):
-        raise DataError(f"{place}: {text!r} contains {odd}.")
-    return text or None
-
-
-def odd_characters(text: str) -> str:
-    """What makes a name unusable in a list of names: a control character or a broken encoding; empty when nothing does.
-
-    Example:
-        >>> odd_characters("naïve 猫.jpg"), odd_characters("two" + chr(10) + "lines")
-        ('', 'a control character (U+000A)')
-    """
-    if text.isprintable():
-        return ""
-    for character in text:
-        category = unicodedata.category(character)
-        if category == "Cs":
-            return "bytes that are not UTF-8"
-        if category in ("Cc", "Zl", "Zp"):
-            return f"a control character (U+{ord(character):04X})"
-    return ""
-
-
-def look_alikes(names: Iterable[str]) -> list[tuple[str, ...]]:
-    """Names that differ only in case, Unicode form or spaces around them, in groups.
-
-    Example:
-        >>> look_alikes(["cat", "dog", "Cat"])
-        [('Cat', 'cat')]
-    """
-    groups: dict[str, list[str]] = {}
-    for name in sorted(set(names)):
-        groups.setdefault(unicodedata.normalize("NFC", name).strip().lower(), []).append(name)
-    return [tuple(group) for group in groups.values() if len(group) > 1]
-
-
 def is_inside(root: str, path: str) -> bool:
     """Whether one resolved path is the other or lies below it."""
     return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
@@ -130,8 +73,13 @@ def is_table(name: str) -> bool:
     return name.lower().endswith(TABLE_SUFFIXES)
 
 
-def read_table(path: Path, data: DataConfig, *, labelled: bool) -> Table:
+def read_table(path: Path, data: DataConfig, *, labelled: bool, read_label: ReadLabel = label_text) -> Table:
     """Read a table; columns that `data` does not name are found by their names and contents.
+
+    Args:
+        labelled: False for images alone.
+        read_label: `label_text` for classes; with `number_text`, `data.label_column` may name several columns, with
+            commas between them.
 
     Raises:
         DataError: a column is missing or could be several, a row is malformed or refused (with its line), rows
@@ -139,19 +87,34 @@ def read_table(path: Path, data: DataConfig, *, labelled: bool) -> Table:
         ConfigError: a Parquet table without pyarrow.
     """
     table = _Parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _Csv(path)
-    columns = _choose(table, data, labelled=labelled)
+    several = read_label is number_text
+    columns = _choose(table, data, labelled=labelled, several=several)
     roles = [role for role in columns if columns[role]]
-    reader = _Rows(path, columns.get("label", ""))
-    for place, values in table.rows([columns[role] for role in roles]):
-        reader.add(place, dict(zip(roles, values, strict=True)), labelled=labelled)
+    reader = _Rows(path, columns.get("label", ""), read_label)
+    wanted = {role: names_of(columns[role]) if several and role == "label" else [columns[role]] for role in roles}
+    for place, values in table.rows([column for role in roles for column in wanted[role]]):
+        following = iter(values)
+        found = {role: [next(following) for _ in wanted[role]] for role in roles}
+        row = {role: cells[0] if len(cells) == 1 else cells for role, cells in found.items()}
+        reader.add(place, row, labelled=labelled)
     return reader.finish(", ".join(f"'{columns[role]}' as {role}" for role in roles))
+
+
+def names_of(columns: str) -> list[str]:
+    """The columns of a list with commas.
+
+    Example:
+        >>> names_of("age, weight")
+        ['age', 'weight']
+    """
+    return [name.strip() for name in columns.split(",")]
 
 
 class _Rows:
     """Rows gathered one by one into a `Table`, each checked against those before it."""
 
-    def __init__(self, path: Path, label_column: str) -> None:
-        self.path, self.label_column = path, label_column
+    def __init__(self, path: Path, label_column: str, read_label: ReadLabel) -> None:
+        self.path, self.label_column, self.read_label = path, label_column, read_label
         self.root = os.path.realpath(path.parent)
         self.parents: dict[str, str] = {}  # folder as written: folder as resolved
         self.seen: dict[str, tuple[str, tuple[str | None, ...]]] = {}  # id: (place, (label, group, split))
@@ -161,7 +124,8 @@ class _Rows:
 
     def add(self, place: str, row: dict[str, Any], *, labelled: bool) -> None:
         identity, exists = self._locate(row["image"], place)
-        label, group, split = (label_text(row.get(role), place) for role in ("label", "group", "split"))
+        label = self.read_label(row.get("label"), place)
+        group, split = (label_text(row.get(role), place) for role in ("group", "split"))
         if split is not None and split.lower() not in SPLITS:
             raise DataError(f"{place}: expected train, valid or test as the split; got '{split}'.")
         facts = (label, group, SPLITS[split.lower()] if split else None)
@@ -209,7 +173,8 @@ class _Rows:
             places = _places(self.repeated)
             message = f"{len(self.repeated):,} images are named more than once and count once: {places}."
             yield Finding("repeated-row", "warning", message, tuple(self.repeated))
-        yield from similar_classes(labels, name)
+        if self.read_label is label_text:
+            yield from similar_classes(labels, name)
 
     def _locate(self, value: Any, place: str) -> tuple[str, bool]:
         """The image's path below the table's folder, normalised, and whether the file exists."""
@@ -246,13 +211,6 @@ class _Rows:
 
 def _places(rows: dict[str, str]) -> str:
     return shorten(f"{identity} ({place})" for identity, place in rows.items())
-
-
-def similar_classes(labels: Iterable[str | None], where: str) -> Iterator[Finding]:
-    """A warning for each group of classes that look like one."""
-    for names in look_alikes(label for label in labels if label):
-        quoted = " and ".join(f"'{name}'" for name in names)
-        yield Finding("similar-classes", "warning", f"{where}: {quoted} are different classes; is one a slip?")
 
 
 class _Csv:
@@ -354,16 +312,21 @@ def _refuse_twins(columns: Sequence[str], name: str) -> None:
         raise DataError(f"The columns of {name} must differ; these occur twice: {', '.join(twins)}.")
 
 
-def _choose(table: _Csv | _Parquet, data: DataConfig, *, labelled: bool) -> dict[str, str]:
-    """The column for each role: named by the config, or the only one that can be meant; empty for none."""
+def _choose(table: _Csv | _Parquet, data: DataConfig, *, labelled: bool, several: bool = False) -> dict[str, str]:
+    """The column for each role: named by the config, or the only one that can be meant; empty for none.
+
+    Args:
+        several: the label may be more than one column.
+    """
     name, columns = table.path.name, table.columns
     listed = f"Its columns are: {', '.join(columns)}."
     said = {"image": data.image_column, "label": data.label_column}
     said |= {"group": data.group_column, "split": data.split_column}
-    for role, column in said.items():
-        if column is not None and column not in columns:
-            why = table.why_not(column) or f" {did_you_mean(column, columns)}"
-            raise DataError(f"{name} has no column '{column}' to read as {role}. {listed}{why}")
+    for role, asked in said.items():
+        for column in names_of(asked) if asked and several and role == "label" else [asked]:
+            if column is not None and column not in columns:
+                why = table.why_not(column) or f" {did_you_mean(column, columns)}"
+                raise DataError(f"{name} has no column '{column}' to read as {role}. {listed}{why}")
     chosen = {role: column for role, column in said.items() if column is not None}
     twice = {column for column in chosen.values() if list(chosen.values()).count(column) > 1}
     if twice:

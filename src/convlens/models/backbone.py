@@ -15,6 +15,7 @@ from typing import Any
 from torch import nn
 
 from convlens.errors import ConfigError, ConvlensError
+from convlens.models.depth import in_head, start_head_at_zero
 from convlens.shapes import pair
 
 # options of timm that open files, fetch, or give something other than a classifier
@@ -126,9 +127,25 @@ def expected_input(network: nn.Module | str) -> ExpectedInput | None:
 
 
 def published_weights(network: nn.Module) -> dict[str, Any]:
-    """Origin and licence of the published weights of a network built here, for the card of the model."""
+    """Origin and licence of the published weights of a network built here, and what of it they do not cover.
+
+    timm leaves the head fresh where it is of another size, and sums or repeats the first kernels where the images have
+    another number of channels.
+    """
     cfg = getattr(network, "pretrained_cfg", {})
-    return {"origin": cfg.get("hf_hub_id") or cfg.get("architecture"), "licence": cfg.get("license")}
+    origin = cfg.get("hf_hub_id") or cfg.get("architecture")
+    names = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
+    fresh = [name for name in names if name in in_head(network)] if _other_head(network, cfg) else []
+    parts = [f"{len(names) - len(fresh)} of {len(names)} tensors from {origin}"]
+    parts += [f"left fresh: {', '.join(fresh)}"] if fresh else []
+    first, channels = cfg.get("first_conv"), (cfg.get("input_size") or (3,))[0]
+    if isinstance(first, str) and (mine := network.get_parameter(f"{first}.weight").shape[1]) != channels:
+        parts += [f"{first}.weight adapted from {channels} channels to {mine}"]
+    return {"origin": origin, "licence": cfg.get("license"), "fresh": fresh, "summary": "; ".join(parts)}
+
+
+def _other_head(network: nn.Module, cfg: Mapping[str, Any]) -> bool:
+    return getattr(network, "num_classes", None) != cfg.get("num_classes")
 
 
 def _timm() -> ModuleType:
@@ -171,9 +188,12 @@ def _fetch(timm: ModuleType, name: str, cfg: Any, arguments: dict[str, Any]) -> 
     # one file in the safe format, and no way back to a pickled one
     safe = {"hf_hub_filename": "model.safetensors", "url": "", "file": None}
     try:
-        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=safe, **arguments)
+        network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=safe, **arguments)
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ConvlensError(
             f"The published weights of timm:{name} ({cfg.hf_hub_id}) cannot be fetched: {reason}. {LOCAL}"
         ) from None
+    if _other_head(network, cfg.to_dict()):
+        start_head_at_zero(network)
+    return network

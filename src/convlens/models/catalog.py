@@ -15,15 +15,29 @@ from torch import nn
 from convlens.errors import ConfigError, ConvlensError, ShapeError, did_you_mean
 from convlens.models import backbone, layered
 from convlens.models.compact import compact
+from convlens.models.densenet import densenet121
+from convlens.models.efficientnet import efficientnet_b0, efficientnet_b1, efficientnet_b2, efficientnet_b3
+from convlens.models.inception import googlenet
 from convlens.models.lenet import lenet5
+from convlens.models.mobilenet import mobilenet_v1, mobilenet_v2
 from convlens.models.options import resolve
+from convlens.models.resnet import resnet18, resnet20, resnet32, resnet34, resnet44, resnet50, resnet56
+from convlens.models.stacks import bottleneck_stack, plain_stack, separable_stack
 from convlens.models.toy import mlp, tutorial
+from convlens.models.vgg import vgg11, vgg13, vgg16, vgg19
 from convlens.models.weights import LoadReport, load_weights, read_facts
 from convlens.shapes import pair
 
-__all__ = ["NETWORKS", "Entry", "LoadReport", "build", "expected_input", "load_weights", "rows"]
+__all__ = ["NETWORKS", "Entry", "LoadReport", "build", "expected_input", "load_weights"]
 
 TIMM = "timm:"
+TORCHVISION, TIMM_WEIGHTS = "torchvision, BSD-3-Clause", "timm, Apache-2.0"
+VGG = "Simonyan, Zisserman, arXiv 1409.1556"
+RESNET = "He, Zhang, Ren, Sun, arXiv 1512.03385"
+DENSENET = "Huang, Liu, van der Maaten, Weinberger, arXiv 1608.06993"
+MOBILENET = "Howard et al., arXiv 1704.04861"
+EFFICIENTNET = "Tan, Le, arXiv 1905.11946"
+PHOTO, CIFAR = (3, 224, 224), (3, 32, 32)
 
 
 @dataclass(frozen=True)
@@ -33,8 +47,9 @@ class Entry:
     Attributes:
         builder: called with in_channels, outputs and size_px; its keyword-only arguments are the network's options.
         source: where it was published.
-        input: channels, height and width it is usually given; with 10 outputs, the ones its parameters are counted at.
+        input: channels, height and width it is usually given, the ones its parameters are counted at.
         smallest_px: the smallest side it takes.
+        weights: who publishes trained ones that fit it, and under which licence.
         licence: of the code here.
     """
 
@@ -44,7 +59,13 @@ class Entry:
     source: str
     input: tuple[int, int, int]
     smallest_px: int
+    weights: str = ""
     licence: str = "Apache-2.0"
+
+    @property
+    def outputs(self) -> int:
+        """How many it was published with: the 1,000 classes of ImageNet for photographs, 10 for small pictures."""
+        return 1000 if self.input[1] >= 224 else 10
 
 
 NETWORKS: dict[str, Entry] = {
@@ -80,6 +101,64 @@ NETWORKS: dict[str, Entry] = {
         input=(1, 28, 28),
         smallest_px=1,
     ),
+    "vgg11": Entry(vgg11, "VGG-11: 8 convolutions of 3x3, 3 dense layers", 2014, VGG, PHOTO, 32, TORCHVISION),
+    "vgg13": Entry(vgg13, "VGG-13: 10 convolutions of 3x3, 3 dense layers", 2014, VGG, PHOTO, 32, TORCHVISION),
+    "vgg16": Entry(vgg16, "VGG-16: 13 convolutions of 3x3, 3 dense layers", 2014, VGG, PHOTO, 32, TORCHVISION),
+    "vgg19": Entry(vgg19, "VGG-19: 16 convolutions of 3x3, 3 dense layers", 2014, VGG, PHOTO, 32, TORCHVISION),
+    "resnet18": Entry(
+        resnet18, "ResNet-18: 8 residual blocks of two 3x3 convolutions", 2015, RESNET, PHOTO, 1, TORCHVISION
+    ),
+    "resnet34": Entry(
+        resnet34, "ResNet-34: 16 residual blocks of two 3x3 convolutions", 2015, RESNET, PHOTO, 1, TORCHVISION
+    ),
+    "resnet50": Entry(
+        resnet50, "ResNet-50: 16 residual bottlenecks of 1x1, 3x3, 1x1", 2015, RESNET, PHOTO, 1, TORCHVISION
+    ),
+    "resnet20": Entry(resnet20, "ResNet-20, for small pictures: 9 residual blocks", 2015, RESNET, CIFAR, 1),
+    "resnet32": Entry(resnet32, "ResNet-32, for small pictures: 15 residual blocks", 2015, RESNET, CIFAR, 1),
+    "resnet44": Entry(resnet44, "ResNet-44, for small pictures: 21 residual blocks", 2015, RESNET, CIFAR, 1),
+    "resnet56": Entry(resnet56, "ResNet-56, for small pictures: 27 residual blocks", 2015, RESNET, CIFAR, 1),
+    "densenet121": Entry(
+        densenet121, "DenseNet-121: 58 dense layers that read all before them", 2016, DENSENET, PHOTO, 29, TORCHVISION
+    ),
+    "googlenet": Entry(
+        googlenet, "GoogLeNet: nine Inception modules", 2014, "Szegedy et al., arXiv 1409.4842", PHOTO, 1, TORCHVISION
+    ),
+    "mobilenet_v1": Entry(
+        mobilenet_v1, "MobileNet: 13 depthwise-separable blocks", 2017, MOBILENET, PHOTO, 1, TIMM_WEIGHTS
+    ),
+    "mobilenet_v2": Entry(
+        mobilenet_v2,
+        "MobileNetV2: 17 inverted residuals",
+        2018,
+        "Sandler et al., arXiv 1801.04381",
+        PHOTO,
+        1,
+        TORCHVISION,
+    ),
+    "efficientnet_b0": Entry(
+        efficientnet_b0,
+        "EfficientNet-B0: 16 MBConv blocks with squeeze-excite",
+        2019,
+        EFFICIENTNET,
+        PHOTO,
+        1,
+        TORCHVISION,
+    ),
+    "efficientnet_b1": Entry(
+        efficientnet_b1, "EfficientNet-B1: B0 scaled up by phi = 0.5", 2019, EFFICIENTNET, (3, 240, 240), 1, TORCHVISION
+    ),
+    "efficientnet_b2": Entry(
+        efficientnet_b2, "EfficientNet-B2: B0 scaled up by phi = 1", 2019, EFFICIENTNET, (3, 260, 260), 1, TORCHVISION
+    ),
+    "efficientnet_b3": Entry(
+        efficientnet_b3, "EfficientNet-B3: B0 scaled up by phi = 2", 2019, EFFICIENTNET, (3, 300, 300), 1, TORCHVISION
+    ),
+    "plain_stack": Entry(plain_stack, "10 plain convolutions of 3x3, to compare with", 2015, RESNET, CIFAR, 1),
+    "separable_stack": Entry(
+        separable_stack, "the same stack of depthwise-separable convolutions", 2017, MOBILENET, CIFAR, 1
+    ),
+    "bottleneck_stack": Entry(bottleneck_stack, "the same stack of 1x1, 3x3, 1x1 bottlenecks", 2015, RESNET, CIFAR, 1),
 }
 
 
@@ -169,28 +248,6 @@ def expected_input(name: str, weights: str | None = None, pretrained: bool = Fal
         if any(said.values()):
             found = {**{key: value for key, value in said.items() if value}, "reason": f"as {weights} says"}
     return found
-
-
-def rows() -> list[dict[str, Any]]:
-    """The catalog as a table; parameters are counted with 10 outputs, without allocating them."""
-    table = []
-    for name, entry in NETWORKS.items():
-        channels, *size = entry.input
-        with torch.device("meta"):
-            network = entry.builder(channels, 10, tuple(size))
-        table.append(
-            {
-                "name": name,
-                "title": entry.title,
-                "year": entry.year,
-                "source": entry.source,
-                "parameters": sum(parameter.numel() for parameter in network.parameters()),
-                "input": list(entry.input),
-                "smallest_px": entry.smallest_px,
-                "licence": entry.licence,
-            }
-        )
-    return table
 
 
 def _only_layers(options: dict[str, Any]) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 A function's keyword arguments are the options of its kind. From the shape that reaches the layer it works out the shape
 that leaves it and the number of parameters, with whole numbers only, and says what to build later. Names and defaults
-are those of Keras, weights start as PyTorch starts them, and flatten goes channel by channel, as in PyTorch.
+are those of Keras; but weights start as PyTorch starts them and flatten goes channel by channel, unless told otherwise.
 
 Shapes here have no batch: (channels, height, width), or (values,) after flatten.
 """
@@ -19,8 +19,9 @@ from torch import nn
 
 from convlens import shapes
 from convlens.errors import ShapeError
+from convlens.models.weighted import with_weight_options
 from convlens.nn.blocks import activation as make_activation
-from convlens.nn.layers import SamePad2d
+from convlens.nn.layers import Flatten, GaussianNoise, MinPool2d, SamePad2d, SumPool2d
 from convlens.shapes import Pair, pair
 
 Shape = tuple[int, ...]
@@ -31,6 +32,8 @@ Counts = Count | tuple[Count, Count]
 Padding = Literal["valid", "same"] | Zeros | tuple[Zeros, Zeros]
 Outputs = Count | Literal["classes"]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Order = Literal["channels_first", "channels_last"]
+Deviation = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
 class Step(NamedTuple):
@@ -162,6 +165,32 @@ def avg_pool(
     return _pool("avg_pool", mean, shape, size, stride, padding, partial_windows)
 
 
+def min_pool(
+    shape: Shape,
+    outputs: int,
+    *,
+    size: Counts = 2,
+    stride: Counts | None = None,
+    padding: Zeros = 0,
+    partial_windows: bool = False,
+) -> Step:
+    """The minimum of each window."""
+    return _pool("min_pool", MinPool2d, shape, size, stride, padding, partial_windows)
+
+
+def sum_pool(
+    shape: Shape,
+    outputs: int,
+    *,
+    size: Counts = 2,
+    stride: Counts | None = None,
+    padding: Zeros = 0,
+    partial_windows: bool = False,
+) -> Step:
+    """The sum of each window."""
+    return _pool("sum_pool", SumPool2d, shape, size, stride, padding, partial_windows)
+
+
 def global_avg_pool(shape: Shape, outputs: int) -> Step:
     """The mean of each map: a vector with one value a channel, whatever the size."""
     parts: Parts = [("global_avg_pool", partial(nn.AdaptiveAvgPool2d, 1)), ("flatten", nn.Flatten)]
@@ -190,9 +219,15 @@ def dropout(shape: Shape, outputs: int, *, rate: Share = 0.5) -> Step:
     return Step(shape, 0, [("dropout", partial(nn.Dropout, rate))])
 
 
-def flatten(shape: Shape, outputs: int) -> Step:
-    """A map to a vector: channel by channel, row by row."""
-    return Step((math.prod(shape),), 0, [("flatten", nn.Flatten)])
+def gaussian_noise(shape: Shape, outputs: int, *, stddev: Deviation) -> Step:
+    """Adds normal noise, while training."""
+    return Step(shape, 0, [("gaussian_noise", partial(GaussianNoise, stddev))])
+
+
+def flatten(shape: Shape, outputs: int, *, order: Order = "channels_first") -> Step:
+    """A map to a vector: channel by channel, row by row; or as in Keras, pixel by pixel with all its channels."""
+    make = nn.Flatten if order == "channels_first" else partial(Flatten, order)
+    return Step((math.prod(shape),), 0, [("flatten", make)])
 
 
 def dense(shape: Shape, outputs: int, *, units: Outputs, bias: bool = True, activation: str | None = None) -> Step:
@@ -208,19 +243,22 @@ def dense(shape: Shape, outputs: int, *, units: Outputs, bias: bool = True, acti
 
 
 LAYERS: dict[str, Callable[..., Step]] = {
-    "conv": conv,
-    "depthwise_conv": depthwise_conv,
-    "separable_conv": separable_conv,
-    "transposed_conv": transposed_conv,
+    "conv": with_weight_options(conv, "conv"),
+    "depthwise_conv": with_weight_options(depthwise_conv, "depthwise"),
+    "separable_conv": with_weight_options(separable_conv, "depthwise", "pointwise"),
+    "transposed_conv": with_weight_options(transposed_conv, "transposed_conv"),
     "max_pool": max_pool,
     "avg_pool": avg_pool,
+    "min_pool": min_pool,
+    "sum_pool": sum_pool,
     "global_avg_pool": global_avg_pool,
     "global_max_pool": global_max_pool,
     "batch_norm": batch_norm,
     "activation": activation,
     "dropout": dropout,
+    "gaussian_noise": gaussian_noise,
     "flatten": flatten,
-    "dense": dense,
+    "dense": with_weight_options(dense, "dense"),
 }
 
 

@@ -46,14 +46,22 @@ def rebuild(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn
 def require_fit(network: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
     """Check that tensors are those of a network: every one, by name and shape, and no other.
 
+    An axis of size 0 belongs to a layer that waits for its first input, and takes any size.
+
     Raises:
         ArtefactError: they are not; names the first that differ.
     """
     wanted = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
     found = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-    if wanted != found:
-        wrong = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
+    wrong = sorted(key for key in wanted.keys() | found.keys() if not _fits(wanted.get(key), found.get(key)))
+    if wrong:
         raise ArtefactError(
             f"Its tensors do not fit the network '{name}': {', '.join(wrong[:3])} ({len(wrong)} in all). "
             f"Expected {wanted.get(wrong[0], 'none')}, found {found.get(wrong[0], 'none')}."
         )
+
+
+def _fits(wanted: tuple[int, ...] | None, found: tuple[int, ...] | None) -> bool:
+    if wanted is None or found is None or 0 not in wanted:
+        return wanted == found
+    return len(wanted) == len(found) and all(n in (0, size) for n, size in zip(wanted, found, strict=True))

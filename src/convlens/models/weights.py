@@ -1,20 +1,23 @@
-"""Starting weights from a local `.safetensors` file, and the facts that came with them.
+"""Starting weights from a local `.safetensors` or `.pth` file, and the facts that came with them.
 
-Tensors are matched by name and shape; whatever is not taken over is listed. The facts (licence, and how images were
-prepared) are read from the file's own metadata and from a `.json` of the same name beside it. Knows no network.
+Tensors are matched by name and shape, or by order and shape where the names are another library's; which it was, and
+whatever is not taken over, is listed. The facts (licence, and how images were prepared) are read from the file's own
+metadata and from a `.json` of the same name beside it. Knows no network.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from convlens import artefact
 from convlens.errors import ArtefactError
+from convlens.models.matching import COUNTER, match_by_order
+from convlens.models.tensors import opened, read_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -51,6 +54,8 @@ class LoadReport:
         missing: in the network only; left at its fresh values.
         unexpected: in the file only; not used.
         other_shape: in both, with (shape in the file, shape in the network); left fresh.
+        by: how the two were matched, by `name` or by `order` and shape.
+        sources: name in the file of every tensor that was taken over.
     """
 
     path: str
@@ -59,11 +64,16 @@ class LoadReport:
     unexpected: tuple[str, ...]
     other_shape: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
     facts: Facts = field(default_factory=Facts)
+    by: Literal["name", "order"] = "name"
+    sources: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         total = len(self.matched) + len(self.missing) + len(self.other_shape)
         shapes = [f"{name} ({_by(mine)}, file {_by(theirs)})" for name, (theirs, mine) in self.other_shape.items()]
         parts = [f"{len(self.matched)} of {total} tensors from {Path(self.path).name}"]
+        if self.by == "order":
+            mine = next(name for name in self.matched if self.sources[name] != name)
+            parts += [f"matched by order and shape, since the names differ ({mine} is {self.sources[mine]})"]
         parts += [f"left fresh: {_few([*shapes, *self.missing])}"] if shapes or self.missing else []
         parts += [f"not used: {_few(list(self.unexpected))}"] if self.unexpected else []
         parts += [f"made for {self.facts.network}"] if self.facts.network else []
@@ -75,7 +85,10 @@ class LoadReport:
             "origin": Path(self.path).name,
             "licence": self.facts.licence,
             "matched": len(self.matched),
+            "matched_by": self.by,
             "fresh": [*self.other_shape, *self.missing],
+            "missing": list(self.missing),
+            "other_shape": {name: [list(shape) for shape in shapes] for name, shapes in self.other_shape.items()},
             "unused": list(self.unexpected),
             "summary": str(self),
             "facts": asdict(self.facts),
@@ -83,54 +96,81 @@ class LoadReport:
 
 
 def load_weights(network: nn.Module, path: str | Path) -> LoadReport:
-    """Copy weights from a file into a network, by name; a tensor of another shape, such as the head, stays fresh.
+    """Copy weights from a file into a network; a tensor of another shape, such as the head, stays fresh.
 
-    A fresh head starts at zero: every class begins equally likely, and the first steps do not push random directions
-    into what the network has learned.
+    They are matched by name. Where names of the network are not in the file, but the file's layers are the network's in
+    order and shape, they are matched by that, and the report says so. A fresh head starts at zero: every class begins
+    equally likely, and the first steps do not push random directions into what the network has learned.
 
     Raises:
         ArtefactError: the file cannot be read, holds a value that is not finite, or has nothing for this network.
     """
     import torch
 
-    theirs, mine = _tensors(Path(path)), network.state_dict()
+    from convlens.models.depth import in_head, start_head_at_zero
+
+    theirs, ordered = read_tensors(path)
+    mine = network.state_dict()
+    plan = _plan(mine, theirs, ordered)
+    taken = [name for name in plan.fits if not name.endswith(COUNTER)]
     # how many batches a normalisation has seen is a counter, and many files lack it
-    wanted = {name for name in mine if name in theirs or not name.endswith("num_batches_tracked")}
-    fits = [name for name in mine if name in theirs and theirs[name].shape == mine[name].shape]
-    taken = tuple(name for name in fits if not name.endswith("num_batches_tracked"))
+    missing = tuple(name for name in mine if name not in plan.sources and not name.endswith(COUNTER))
     if not taken:
+        wanted = [name for name in mine if not name.endswith(COUNTER)]
         raise ArtefactError(
-            f"{path} has nothing for this network: no tensor has the same name and shape. It holds "
-            f"{_few(sorted(theirs))}; the network needs {_few(sorted(wanted))}. Check network.name and its options."
+            f"{path} has nothing for this network: no tensor has the same name and shape, and by order and shape "
+            f"{plan.reason}. It holds {_few(sorted(theirs))}; the network needs {_few(sorted(wanted))}. Check "
+            f"network.name and its options."
         )
     for name in taken:
-        if theirs[name].is_floating_point() and not bool(torch.isfinite(theirs[name]).all()):
-            raise ArtefactError(f"{path} is damaged: '{name}' holds a value that is not finite. Use another copy.")
+        value = theirs[plan.sources[name]]
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise ArtefactError(
+                f"{path} is damaged: '{plan.sources[name]}' holds a value that is not finite. Use another copy."
+            )
     with torch.no_grad():
-        for name in fits:
-            mine[name].copy_(theirs[name])
+        for name in plan.fits:
+            mine[name].copy_(theirs[plan.sources[name]])
     other = {
-        name: (tuple(theirs[name].shape), tuple(mine[name].shape))
-        for name in mine
-        if name in theirs and theirs[name].shape != mine[name].shape
+        name: (tuple(theirs[source].shape), tuple(mine[name].shape))
+        for name, source in plan.sources.items()
+        if name not in plan.fits
     }
-    start_at_zero(mine[part] for name in other for part in _head(name, mine) if part in other)
-    missing = tuple(name for name in mine if name in wanted and name not in theirs)
-    unexpected = tuple(name for name in theirs if name not in mine)
-    return LoadReport(str(path), tuple(fits), missing, unexpected, other, read_facts(path))
+    if not in_head(network) <= set(plan.fits):
+        start_head_at_zero(network)
+    used = set(plan.sources.values())
+    unexpected = tuple(name for name in theirs if name not in used)
+    sources = {name: plan.sources[name] for name in plan.fits}
+    return LoadReport(str(path), tuple(plan.fits), missing, unexpected, other, read_facts(path), plan.by, sources)
 
 
-def start_at_zero(tensors: Iterable[Tensor]) -> None:
-    """Set tensors to zero in place."""
-    for tensor in tensors:
-        tensor.detach().zero_()
+class _Plan(NamedTuple):
+    """The file's name for each of the network's tensors, those of them that have the same shape, and how it was found.
+
+    `reason` says why order and shape found nothing, where they were tried.
+    """
+
+    by: Literal["name", "order"]
+    sources: dict[str, str]
+    fits: list[str]
+    reason: str = ""
 
 
-def _head(name: str, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """A dense layer's weight and bias by the name of its weight; nothing for any other tensor."""
-    if tensors[name].ndim != 2 or not name.endswith("weight"):
-        return ()
-    return name, f"{name.removesuffix('weight')}bias"
+def _plan(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor], ordered: bool) -> _Plan:
+    def plan(by: Literal["name", "order"], sources: dict[str, str], reason: str = "") -> _Plan:
+        fits = [name for name, source in sources.items() if mine[name].shape == theirs[source].shape]
+        return _Plan(by, sources, fits, reason)
+
+    named = plan("name", {name: name for name in mine if name in theirs})
+    if named.fits and all(name in theirs or name.endswith(COUNTER) for name in mine):
+        return named
+    shapes = [{name: tuple(tensor.shape) for name, tensor in tensors.items()} for tensors in (mine, theirs)]
+    match = match_by_order(*shapes, ordered=ordered)
+    found = plan("order", match.pairs, match.reason)
+    contradicts = any(found.sources.get(name) != name for name in named.fits)
+    if contradicts or len(found.fits) <= len(named.fits):
+        return named._replace(reason=match.reason or "nothing in it has these shapes")
+    return found
 
 
 def read_facts(path: str | Path) -> Facts:
@@ -142,9 +182,12 @@ def read_facts(path: str | Path) -> Facts:
     Raises:
         ArtefactError: the file cannot be read, or its `.json` is not JSON.
     """
-    path = Path(path)
-    with _opened(path) as file:
-        metadata: dict[str, Any] = dict(file.metadata() or {})
+    path, metadata = Path(path), dict[str, Any]()
+    if path.suffix == ".safetensors":
+        with opened(path) as file:
+            metadata = dict(file.metadata() or {})
+    elif not path.is_file():
+        raise ArtefactError(f"There is no file of weights {path}.")
     if artefact.ENTRY in metadata:
         return _facts_of_card(artefact.read(path)[1])
     beside = path.with_suffix(".json")
@@ -203,27 +246,6 @@ def _facts_of_card(card: Mapping[str, Any]) -> Facts:
         mean=tuple(prepared["mean"]) if prepared.get("mean") else None,
         std=tuple(prepared["std"]) if prepared.get("std") else None,
     )
-
-
-def _opened(path: Path) -> Any:
-    from safetensors import SafetensorError, safe_open
-
-    if path.suffix != ".safetensors":
-        raise ArtefactError(
-            f"Weights are read from a .safetensors file; got '{path.name}'. Pickled files (.pt, .pth, .bin) can run "
-            "code and are never opened."
-        )
-    if not path.is_file():
-        raise ArtefactError(f"There is no file of weights {path}.")
-    try:
-        return safe_open(path, framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise ArtefactError(f"{path} is not a .safetensors file, or is damaged: {error}.") from None
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
 
 
 def _few(names: list[str], most: int = 4) -> str:

@@ -1,7 +1,8 @@
 """The building blocks of networks: a few layers that always come together, under one name.
 
 A block is a plain `nn.Sequential` whose parts have names, so that `print(network)` reads like the paper's figure and
-every part can be looked into. Blocks know nothing of image sizes, classes or training.
+every part can be looked into. Blocks know nothing of image sizes, classes or training. Those with a shortcut are in
+`residual.py` and `mobile.py`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from collections.abc import Callable
 from torch import nn
 
 from convlens.errors import ConfigError, ShapeError, did_you_mean
+from convlens.nn.layers import SamePad2d
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
     "leaky_relu": nn.LeakyReLU,
     "prelu": nn.PReLU,
     "elu": nn.ELU,
@@ -26,8 +29,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def activation(name: str) -> nn.Module:
-    """The non-linearity of a name.
+def activation(name: str, *, inplace: bool = False) -> nn.Module:
+    """The non-linearity of a name; `inplace` saves the memory of its input where it can.
 
     Example:
         >>> activation("leaky_relu")
@@ -40,16 +43,33 @@ def activation(name: str) -> nn.Module:
         raise ConfigError(f"Leave '{name}' out: networks end in logits, and the loss applies the softmax itself.")
     if name not in ACTIVATIONS:
         raise ConfigError(f"There is no activation '{name}'. {did_you_mean(name, ACTIVATIONS)}")
-    return ACTIVATIONS[name]()
+    function = ACTIVATIONS[name]()
+    if isinstance(function, nn.ReLU | nn.ReLU6):  # their gradient can be read off their output
+        function.inplace = inplace
+    return function
 
 
 def conv_norm_act(
-    in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1, *, pool: bool = False
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int = 3,
+    stride: int = 1,
+    *,
+    groups: int = 1,
+    act: str | None = "relu",
+    pool: bool = False,
+    same: bool = False,
+    eps: float = 1e-5,
 ) -> nn.Sequential:
-    """A convolution, a 2x2 maximum where asked, batch normalisation, ReLU.
+    """A convolution, a 2x2 maximum where asked, batch normalisation, and a non-linearity unless `act` is None.
 
     The convolution has no bias, since the normalisation would subtract it again. The maximum comes before the two that
     work on single values, and so leaves them a quarter of the work.
+
+    Args:
+        groups: `in_channels` for a depthwise convolution.
+        same: zeros as TensorFlow puts them, which differ from ours at a stride of 2 (see `SamePad2d`).
+        eps: added to the variance by the normalisation.
 
     Shapes:
         (N, in, H, W) -> (N, out, ceil(H / stride), ceil(W / stride)), with `pool` half of that, rounded down.
@@ -66,11 +86,15 @@ def conv_norm_act(
     if kernel_size % 2 == 0:
         raise ShapeError(f"kernel_size must be odd, to keep the size of the image; got {kernel_size}.")
     parts = OrderedDict[str, nn.Module]()
-    parts["conv"] = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
+    if same:
+        parts["pad"] = SamePad2d(kernel_size, stride)
+    padding = 0 if same else kernel_size // 2
+    parts["conv"] = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
     if pool:
         parts["pool"] = nn.MaxPool2d(2)
-    parts["norm"] = nn.BatchNorm2d(out_channels)
-    parts["act"] = nn.ReLU(inplace=True)
+    parts["norm"] = nn.BatchNorm2d(out_channels, eps=eps)
+    if act:
+        parts["act"] = activation(act, inplace=True)
     return nn.Sequential(parts)
 
 
@@ -88,3 +112,18 @@ def dense_act(inputs: int, units: int, *, act: str = "relu", dropout: float = 0.
     if dropout:
         parts["drop"] = nn.Dropout(dropout)
     return nn.Sequential(parts)
+
+
+def start_by_fan_out(network: nn.Module) -> None:
+    """Start every convolution at normal weights of variance 2 / (outputs that read one input), its biases at zero.
+
+    Source: He et al. 2015, "Delving Deep into Rectifiers", arXiv 1502.01852, in its backward form.
+    Differs: torchvision counts a depthwise filter as if it fed all channels, and starts it far smaller; here it is
+    counted as what it is, as in the authors' own MobileNet and EfficientNet code.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = module.weight[:, 0].numel() // module.groups
+            nn.init.normal_(module.weight, 0.0, (2.0 / fan_out) ** 0.5)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

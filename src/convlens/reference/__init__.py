@@ -50,12 +50,20 @@ from convlens.reference.padding import pad
 from convlens.reference.pool import (
     adaptive_avg_pool2d,
     adaptive_max_pool2d,
+    avg_pool1d,
     avg_pool2d,
+    avg_pool3d,
     global_avg_pool2d,
     global_max_pool2d,
+    max_pool1d,
     max_pool2d,
+    max_pool3d,
+    min_pool1d,
     min_pool2d,
+    min_pool3d,
+    sum_pool1d,
     sum_pool2d,
+    sum_pool3d,
 )
 from convlens.reference.result import Gradients, Result
 from convlens.reference.trace import Term, Trace
@@ -63,15 +71,17 @@ from convlens.reference.transposed import conv_transpose2d, full_conv2d
 
 __all__ = [
     "KERNELS", "Gradients", "Result", "State", "Statistics", "Step", "Term", "Trace",
-    "absolute_error", "adam", "adamw", "adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool2d",
+    "absolute_error", "adam", "adamw", "adaptive_avg_pool2d", "adaptive_max_pool2d",
+    "avg_pool1d", "avg_pool2d", "avg_pool3d",
     "batch_norm", "batch_statistics", "binary_cross_entropy",
     "conv1d", "conv2d", "conv3d", "conv_transpose2d", "cross_entropy",
     "dense", "depthwise_conv2d", "display", "draw_kept", "dropout",
     "fans", "filter_image", "flatten", "full_conv2d",
     "global_avg_pool2d", "global_max_pool2d", "glorot_normal", "glorot_uniform",
     "he_normal", "he_uniform", "kernel", "l1_penalty", "l2_penalty", "leaky_relu",
-    "max_norm", "max_pool2d", "min_max_norm", "min_pool2d", "momentum", "nesterov", "non_negative",
+    "max_norm", "max_pool1d", "max_pool2d", "max_pool3d", "min_max_norm", "min_pool1d", "min_pool2d", "min_pool3d",
+    "momentum", "nesterov", "non_negative",
     "pad", "pointwise_conv2d", "prelu", "relu", "rmsprop", "running_statistics",
-    "separable_conv2d", "sgd", "sigmoid", "softmax", "squared_error", "start", "sum_pool2d",
+    "separable_conv2d", "sgd", "sigmoid", "softmax", "squared_error", "start", "sum_pool1d", "sum_pool2d", "sum_pool3d",
     "tanh", "unit_norm", "windows",
 ]  # fmt: skip

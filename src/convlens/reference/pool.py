@@ -8,13 +8,15 @@ a smaller window, and an average divides by the cells present unless it is told 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from math import prod
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from convlens.errors import ConfigError, ShapeError
 from convlens.reference.arguments import Each, Pads, each, each_pads
+from convlens.reference.conv_trace import POSITIONS
 from convlens.reference.result import Gradients, Index, Result, numbers
 from convlens.reference.trace import Number, Term, Trace
 from convlens.shapes import Padding, conv_size, pool_size, sides
@@ -128,7 +130,7 @@ def max_pool2d(
         <BLANKLINE>
           result[0, 1] = 1
     """
-    return _pool2d(MAXIMUM, x_NCHW, window, stride, padding, partial=partial)
+    return _pool(MAXIMUM, 2, x_NCHW, window, stride, padding, partial=partial)
 
 
 def min_pool2d(
@@ -145,7 +147,7 @@ def min_pool2d(
         >>> min_pool2d([[29, 15], [0, 100]]).tolist()
         [[0]]
     """
-    return _pool2d(MINIMUM, x_NCHW, window, stride, padding, partial=partial)
+    return _pool(MINIMUM, 2, x_NCHW, window, stride, padding, partial=partial)
 
 
 def sum_pool2d(
@@ -162,7 +164,7 @@ def sum_pool2d(
         >>> sum_pool2d([[29, 15], [0, 100]]).tolist()
         [[144]]
     """
-    return _pool2d(SUM, x_NCHW, window, stride, padding, partial=partial)
+    return _pool(SUM, 2, x_NCHW, window, stride, padding, partial=partial)
 
 
 def avg_pool2d(
@@ -187,7 +189,57 @@ def avg_pool2d(
         >>> avg_pool2d(x, 3, 1, padding=1).tolist(), avg_pool2d(x, 3, padding=1, count_padding=True).tolist()
         ([[-1.0, -1.0], [-1.0, -1.0]], [[-0.4444444444444444]])
     """
-    return _pool2d(AVERAGE, x_NCHW, window, stride, padding, partial=partial, count_padding=count_padding)
+    return _pool(AVERAGE, 2, x_NCHW, window, stride, padding, partial=partial, count_padding=count_padding)
+
+
+def max_pool1d(x_NCL: ArrayLike, window: Each = 2, stride: Each | None = None, **options: Any) -> Result:
+    """`max_pool2d` of signals (N, C, L), with one axis less and the same options.
+
+    Example:
+        >>> max_pool1d([3, 1, 4, 1, 5], partial=True).tolist()
+        [3, 4, 5]
+    """
+    return _pool(MAXIMUM, 1, x_NCL, window, stride, **options)
+
+
+def min_pool1d(x_NCL: ArrayLike, window: Each = 2, stride: Each | None = None, **options: Any) -> Result:
+    """`min_pool2d` of signals."""
+    return _pool(MINIMUM, 1, x_NCL, window, stride, **options)
+
+
+def sum_pool1d(x_NCL: ArrayLike, window: Each = 2, stride: Each | None = None, **options: Any) -> Result:
+    """`sum_pool2d` of signals."""
+    return _pool(SUM, 1, x_NCL, window, stride, **options)
+
+
+def avg_pool1d(x_NCL: ArrayLike, window: Each = 2, stride: Each | None = None, **options: Any) -> Result:
+    """`avg_pool2d` of signals."""
+    return _pool(AVERAGE, 1, x_NCL, window, stride, **options)
+
+
+def max_pool3d(x_NCDHW: ArrayLike, window: Each = 2, stride: Each | None = None, **options: Any) -> Result:
+    """`max_pool2d` of volumes (N, C, D, H, W), with one axis more and the same options.
+
+    Example:
+        >>> max_pool3d([[[1, 2], [3, 4]], [[8, 7], [6, 5]]]).tolist()
+        [[[8]]]
+    """
+    return _pool(MAXIMUM, 3, x_NCDHW, window, stride, **options)
+
+
+def min_pool3d(x_NCDHW: ArrayLike, window: Each = 2, stride: Each | None = None, **options: Any) -> Result:
+    """`min_pool2d` of volumes."""
+    return _pool(MINIMUM, 3, x_NCDHW, window, stride, **options)
+
+
+def sum_pool3d(x_NCDHW: ArrayLike, window: Each = 2, stride: Each | None = None, **options: Any) -> Result:
+    """`sum_pool2d` of volumes."""
+    return _pool(SUM, 3, x_NCDHW, window, stride, **options)
+
+
+def avg_pool3d(x_NCDHW: ArrayLike, window: Each = 2, stride: Each | None = None, **options: Any) -> Result:
+    """`avg_pool2d` of volumes."""
+    return _pool(AVERAGE, 3, x_NCDHW, window, stride, **options)
 
 
 def global_max_pool2d(x_NCHW: ArrayLike) -> Result:
@@ -220,49 +272,52 @@ def adaptive_avg_pool2d(x_NCHW: ArrayLike, size: Each) -> Result:
     return _adaptive(AVERAGE, x_NCHW, size)
 
 
-def _pool2d(
+def _pool(
     rule: Rule,
+    dims: int,
     x: ArrayLike,
     window: Each,
     stride: Each | None,
-    padding: Pads,
+    padding: Pads = 0,
     *,
-    partial: bool,
+    partial: bool = False,
     count_padding: bool = False,
 ) -> Result:
-    x = _maps(x)
-    windows = each(window, 2, "window")
-    strides = windows if stride is None else each(stride, 2, "stride")
-    axes = zip(x.shape[-2:], windows, strides, each_pads(padding, 2), strict=True)
-    rows, columns = (spans(n, k, s, p, partial=partial) for n, k, s, p in axes)
-    return _reduce(f"{rule.name}_pool2d", rule, x, rows, columns, count_padding=count_padding)
+    x = _maps(x, dims)
+    windows = each(window, dims, "window")
+    strides = windows if stride is None else each(stride, dims, "stride")
+    axes = zip(x.shape[-dims:], windows, strides, each_pads(padding, dims), strict=True)
+    cells = [spans(n, k, s, p, partial=partial) for n, k, s, p in axes]
+    return _reduce(f"{rule.name}_pool{dims}d", rule, x, cells, count_padding=count_padding)
 
 
 def _adaptive(rule: Rule, x: ArrayLike, size: Each) -> Result:
-    x = _maps(x)
-    rows, columns = (adaptive_spans(n, m) for n, m in zip(x.shape[-2:], each(size, 2, "size"), strict=True))
-    return _reduce(f"adaptive_{rule.name}_pool2d", rule, x, rows, columns, count_padding=False)
+    x = _maps(x, 2)
+    cells = [adaptive_spans(n, m) for n, m in zip(x.shape[-2:], each(size, 2, "size"), strict=True)]
+    return _reduce(f"adaptive_{rule.name}_pool2d", rule, x, cells, count_padding=False)
 
 
-def _maps(x: ArrayLike) -> np.ndarray:
+def _maps(x: ArrayLike, dims: int) -> np.ndarray:
     x = numbers(x, "x")
-    if x.ndim < 2 or 0 in x.shape:
-        raise ShapeError(f"Pooling takes maps (..., H, W) with at least one number; got shape {x.shape}.")
+    if x.ndim < dims or 0 in x.shape:
+        axes = ", ".join("DHW"[-dims:]) if dims > 1 else "L"
+        raise ShapeError(f"Pooling takes maps (..., {axes}) with at least one number; got shape {x.shape}.")
     return x
 
 
-def _reduce(
-    name: str, rule: Rule, x: np.ndarray, rows: list[Span], columns: list[Span], *, count_padding: bool
-) -> Result:
-    """Every window of every map, row by row, by one rule."""
+def _reduce(name: str, rule: Rule, x: np.ndarray, axes: list[list[Span]], *, count_padding: bool) -> Result:
+    """Every window of every map, row by row, by one rule; `axes` are the windows along each axis."""
+    dims = len(axes)
+
+    def along(out: Index) -> list[Span]:
+        return [windows[i] for windows, i in zip(axes, out[-dims:], strict=True)]
 
     def window(out: Index) -> tuple[tuple, int]:
-        *lead, i, j = out
-        cells = (*lead, slice(*rows[i][:2]), slice(*columns[j][:2]))
-        counted = rows[i].with_padding * columns[j].with_padding if count_padding else x[cells].size
-        return cells, counted
+        here = along(out)
+        cells = (*out[:-dims], *(slice(start, stop) for start, stop, _ in here))
+        return cells, prod(span.with_padding for span in here) if count_padding else x[cells].size
 
-    shape = (*x.shape[:-2], len(rows), len(columns))
+    shape = (*x.shape[:-dims], *(len(windows) for windows in axes))
     y = np.array([rule.value(x[cells], counted) for cells, counted in map(window, np.ndindex(shape))]).reshape(shape)
 
     def differentiate(gradient: np.ndarray) -> Gradients:
@@ -274,17 +329,16 @@ def _reduce(
 
     def explain(out: Index) -> Trace:
         cells, counted = window(out)
-        (top, bottom, _), (left, right, _) = rows[out[-2]], columns[out[-1]]
-        shares = rule.share(x[cells], counted)
+        here, shares = along(out), rule.share(x[cells], counted)
         terms = []
-        for i, j in np.ndindex(shares.shape):
-            value = x[cells][i, j].item()
-            terms.append(
-                Term((*out[:-2], top + i, left + j), value, mark=_mark(rule, value, shares[i, j].item(), y[out].item()))
-            )
+        for tap in np.ndindex(shares.shape):
+            index = (*out[:-dims], *(span.start + i for span, i in zip(here, tap, strict=True)))
+            value = x[index].item()
+            terms.append(Term(index, value, mark=_mark(rule, value, shares[tap].item(), y[out].item())))
         steps = (("sum", sum(term.value for term in terms)), ("divided by", counted)) if rule is AVERAGE else ()
-        lead = ", ".join(["n", "c"][-len(out[:-2]) :]) + ", " if len(out) > 2 else ""
-        equation = f"y[{lead}i, j] = {rule.formula} x[{lead}{top}..{bottom - 1}, {left}..{right - 1}]"
+        lead = ", ".join(["n", "c"][-len(out[:-dims]) :]) + ", " if len(out) > dims else ""
+        covered = ", ".join(f"{start}..{stop - 1}" for start, stop, _ in here)
+        equation = f"y[{lead}{', '.join(POSITIONS[dims])}] = {rule.formula} x[{lead}{covered}]"
         return Trace(name, out, equation, y[out].item(), tuple(terms), steps)
 
     return Result(y, explain, differentiate)

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from convlens.errors import ShapeError
+from convlens.errors import ConfigError, ShapeError
 from convlens.reference.arguments import Each, bias_of, each, with_axes
 from convlens.reference.conv import Slide, conv2d, correlate, weight_gradient
 from convlens.reference.conv_trace import POSITIONS, TAPS
 from convlens.reference.result import Gradients, Index, Result, numbers
 from convlens.reference.trace import Number, Term, Trace
-from convlens.shapes import transposed_size
+from convlens.shapes import Pair, effective_kernel, transposed_size
 
 
 def full_conv2d(x_NCHW: ArrayLike, weight_OIHW: ArrayLike, bias: ArrayLike | None = None) -> Result:
@@ -74,7 +74,7 @@ class Transposed:
     weight: np.ndarray
     bias: np.ndarray | None
     slide: Slide
-    padding: Index
+    cut: tuple[Pair, ...]
     output_padding: Index
     groups: int
 
@@ -86,14 +86,14 @@ class Transposed:
 
     @property
     def kept(self) -> tuple:
-        """What is left of the canvas when `padding` cells are cut away on every side."""
-        return (..., *(slice(p, size - p) for p, size in zip(self.padding, self.canvas, strict=True)))
+        """What is left of the canvas when the cells of `cut` are taken away before and after, along every axis."""
+        return (..., *(slice(b, size - a) for (b, a), size in zip(self.cut, self.canvas, strict=True)))
 
     def forward(self) -> np.ndarray:
         """Stamp the groups side by side, cut the border away, add each filter's bias."""
         groups = zip(np.split(self.x, self.groups, axis=1), np.split(self.weight, self.groups), strict=True)
         y = np.concatenate([scatter(x, weight, self.slide, self.canvas) for x, weight in groups], axis=1)[self.kept]
-        return y if self.bias is None else y + self.bias.reshape(-1, *(1 for _ in self.padding))
+        return y if self.bias is None else y + self.bias.reshape(-1, *(1 for _ in self.cut))
 
     def backward(self, gradient: np.ndarray) -> Gradients:
         """The gradients; what was scattered is gathered again, so the gradient for x is a plain convolution."""
@@ -111,13 +111,14 @@ class Transposed:
 
     def trace(self, out: Index, x_axes: int, weight_axes: int) -> Trace:
         """Every stamp that touched the output at `out`."""
-        dims = len(self.padding)
+        dims = len(self.cut)
         n, o, *at = (0,) * (dims + 2 - len(out)) + out
         channels, own = self.x.shape[1] // self.groups, self.weight.shape[1]
         first = o // own * channels
         terms = []
         for c, *tap in np.ndindex(channels, *self.slide.kernel):
-            steps = [i + p - a * d for i, p, a, d in zip(at, self.padding, tap, self.slide.dilation, strict=True)]
+            before = (b for b, _ in self.cut)
+            steps = [i + b - a * d for i, b, a, d in zip(at, before, tap, self.slide.dilation, strict=True)]
             cell = [step // s for step, s in zip(steps, self.slide.stride, strict=True)]
             between = any(step % s for step, s in zip(steps, self.slide.stride, strict=True))
             if between or any(not 0 <= i < size for i, size in zip(cell, self.x.shape[2:], strict=True)):
@@ -133,16 +134,39 @@ class Transposed:
         return Trace("conv_transpose2d", out, equation, sum(v for _, v in sums), tuple(terms), tuple(sums))
 
     def _equation(self, y_axes: int, x_axes: int, weight_axes: int) -> str:
-        dims = len(self.padding)
+        dims = len(self.cut)
         _, stride, dilation = self.slide
         cells = []
-        for letter, tap, s, d, p in zip(POSITIONS[dims], TAPS[dims], stride, dilation, self.padding, strict=True):
-            cell = f"{letter}{f' + {p}' if p else ''} - {d if d > 1 else ''}{tap}"
+        for letter, tap, s, d, (b, _) in zip(POSITIONS[dims], TAPS[dims], stride, dilation, self.cut, strict=True):
+            cell = f"{letter}{f' + {b}' if b else ''} - {d if d > 1 else ''}{tap}"
             cells.append(f"({cell})/{s}" if s > 1 else cell)
         y, x = ", ".join(["n", "o", *POSITIONS[dims]][-y_axes:]), ", ".join(["n", "c", *cells][-x_axes:])
         weight = ", ".join(["c", "o", *TAPS[dims]][-weight_axes:])
         bias = " + bias[o]" if self.bias is not None else ""
         return f"y[{y}] = sum of weight[{weight}] * x[{x}]{bias}, wherever that is a cell of x"
+
+
+def keras_cut(slide: Slide, padding: str, output_padding: Index) -> tuple[tuple[Pair, ...], Index]:
+    """What "same" and "valid" cut away before and after, and the cells they add, along each axis.
+
+    A convolution that leads back with the same word adds max(d (h - 1) + 1 - s, 0) zeros to a map of H s.
+
+    Example:
+        >>> keras_cut(Slide((4, 2), (1, 3), (1, 1)), "same", (0, 0))
+        (((1, 2), (0, 0)), (0, 1))
+
+    Raises:
+        ConfigError: there is no such word, or the size is asked for twice.
+    """
+    if padding not in ("same", "valid"):
+        raise ConfigError(f"padding is 'same', 'valid' or a number of cells; got {padding!r}.")
+    if any(output_padding):
+        raise ConfigError(
+            f"padding={padding!r} decides the size; got output_padding={output_padding} too. Leave it out."
+        )
+    over = [effective_kernel(k, d) - s for k, s, d in zip(*slide, strict=True)]
+    surplus = [max(cells, 0) if padding == "same" else 0 for cells in over]
+    return tuple((cells // 2, cells - cells // 2) for cells in surplus), tuple(max(-cells, 0) for cells in over)
 
 
 def conv_transpose2d(
@@ -151,7 +175,7 @@ def conv_transpose2d(
     bias: ArrayLike | None = None,
     *,
     stride: Each = 1,
-    padding: Each = 0,
+    padding: Each | str = 0,
     output_padding: Each = 0,
     dilation: Each = 1,
     groups: int = 1,
@@ -163,7 +187,9 @@ def conv_transpose2d(
         H' = (H - 1) s - 2p + d (h - 1) + output_padding + 1.
 
     Args:
-        padding: how many cells are cut from each side of the output: what a convolution that leads back would add.
+        padding: how many cells are cut from each side of the output: what a convolution that leads back would add. Or
+            as in Keras: "same" for H' = H s, an odd cell cut at the bottom and right, and "valid" for
+            H' = H s + max(d (h - 1) + 1 - s, 0); where the stride is the larger, both add the cells no filter reaches.
         output_padding: rows and columns added at the bottom and right; a convolution back would never have read them.
 
     Raises:
@@ -174,6 +200,8 @@ def conv_transpose2d(
         [[1, 2, 0], [4, 5, -2], [3, 1, -4]]
         >>> conv_transpose2d([[1, 2], [3, 4]], [[1, 0], [1, -1]], stride=2).tolist()
         [[1, 0, 2, 0], [1, -1, 2, -2], [3, 0, 4, 0], [3, -3, 4, -4]]
+        >>> conv_transpose2d([[1, 2], [3, 4]], [[1, 0], [1, -1]], padding="same").tolist()
+        [[1, 2], [4, 5]]
     """
     x, weight = numbers(x_NCHW, "x"), numbers(weight_IOHW, "weight")
     x_full, weight_full = with_axes(x, 2, "x"), with_axes(weight, 2, "weight")
@@ -184,10 +212,15 @@ def conv_transpose2d(
             f"got {channels} and groups={groups}. It is (C, O / groups, h, w), the other way round than in conv2d."
         )
     slide = Slide(tuple(kernel), each(stride, 2, "stride"), each(dilation, 2, "dilation"))
-    crop, extra = each(padding, 2, "padding", least=0), each(output_padding, 2, "output_padding", least=0)
-    for n, k, s, d, p, more in zip(x_full.shape[2:], *slide, crop, extra, strict=True):
-        transposed_size(n, k, s, p, more, d)  # an error that names the sizes as they were given
-    made = Transposed(x_full, weight_full, bias_of(bias, own * groups), slide, crop, extra, groups)
+    extra = each(output_padding, 2, "output_padding", least=0)
+    if isinstance(padding, str):
+        cut, extra = keras_cut(slide, padding, extra)
+    else:
+        cells = each(padding, 2, "padding", least=0)
+        for n, k, s, d, p, more in zip(x_full.shape[2:], *slide, cells, extra, strict=True):
+            transposed_size(n, k, s, p, more, d)  # an error that names the sizes as they were given
+        cut = tuple((p, p) for p in cells)
+    made = Transposed(x_full, weight_full, bias_of(bias, own * groups), slide, cut, extra, groups)
 
     y = made.forward()
     left_out = 2 if x.ndim == weight.ndim == 2 else 4 - x.ndim

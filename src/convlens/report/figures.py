@@ -1,75 +1,35 @@
 """Figures of a run as inline SVG: they take the page's colours and font, light or dark, and their text stays text.
 
-The only file that knows matplotlib. A figure is drawn once, in stand-in colours that become CSS variables of the page;
-the same numbers give the same bytes. Every function returns "" where there is nothing to draw. No figure holds a name
-of the user's: names belong to the page, which escapes them.
+Every function returns "" where there is nothing to draw. No figure holds a name of the user's: names belong to the
+page, which escapes them.
 """
 
 from __future__ import annotations
 
-import contextlib
-import html
-import io
-import itertools
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from convlens.data.image import encode_png
 from convlens.errors import ShapeError
+from convlens.report.canvas import (
+    ACCENT,
+    GUIDE,
+    INK,
+    LINE,
+    MUTED,
+    PAPER,
+    POINT,
+    epoch_axis,
+    few_ticks,
+    line,
+    name_ends,
+    open_canvas,
+)
 from convlens.report.numbers import column, last, short
 
-# What each stand-in colour means to the page's style sheet.
-INK, MUTED, LINE, ACCENT, PAPER = "#01a001", "#01a002", "#01a003", "#01a004", "#01a005"
-VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", ACCENT: "accent", PAPER: "card"}
-
-# One unit is one CSS pixel at natural size. A card is 296 to 460 px wide, so that letters stay between 11 and 17 px.
-WIDTH, HEIGHT, TYPE = 350, 250, 13
-LEFT, TOP, BOTTOM = 44, 30, 42
-STYLE = {
-    "svg.fonttype": "none",
-    "font.family": ["DejaVu Sans"],
-    "font.size": TYPE,
-    "figure.dpi": 72,
-    "savefig.facecolor": "none",
-    "axes.facecolor": "none",
-    "axes.edgecolor": LINE,
-    "axes.linewidth": 1,
-    "axes.labelcolor": MUTED,
-    "axes.labelsize": TYPE,
-    "axes.labelpad": 5,
-    "axes.titlelocation": "left",
-    "axes.titlesize": TYPE,
-    "axes.titlecolor": MUTED,
-    "axes.titlepad": 12,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "grid.color": LINE,
-    "grid.linewidth": 1,
-    "text.color": INK,
-    "text.parse_math": False,
-    "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": MUTED,
-    "xtick.labelsize": TYPE,
-    "ytick.labelsize": TYPE,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "ytick.minor.size": 0,
-    "xtick.major.pad": 7,
-    "ytick.major.pad": 7,
-    "lines.linewidth": 2,
-    "lines.solid_capstyle": "round",
-    "lines.solid_joinstyle": "round",
-}
 SHEET_GREY = 40
-GUIDE = {"color": MUTED, "linewidth": 1, "dashes": (3, 4)}
-POINT = {"marker": "o", "markersize": 7.5, "color": ACCENT, "markeredgecolor": PAPER, "markeredgewidth": 1.2}
 
 
 def learning_curve(
@@ -90,11 +50,11 @@ def learning_curve(
     if not columns:
         return ""
     epochs = column(rows, "epoch")
-    with _canvas(f"curve-{name}", right=78) as canvas:
+    with open_canvas(f"curve-{name}", right=78) as canvas:
         axes = canvas.axes("", "epoch")
         for key, values in columns.items():
-            _line(axes, epochs, values, ACCENT if key == "validation" else MUTED)
-        _epoch_axis(axes, epochs)
+            line(axes, epochs, values, ACCENT if key == "validation" else MUTED)
+        epoch_axis(axes, epochs)
         finite = np.concatenate([values[np.isfinite(values)] for values in columns.values()])
         logarithmic = not percent and finite.min() > 0 and finite.max() > 20 * np.median(finite)
         axes.set_title(f"{unit}, logarithmic" if logarithmic else unit, x=canvas.margin)
@@ -104,14 +64,14 @@ def learning_curve(
         else:
             room = max(0.08 * float(np.ptp(finite)), 0.5 if percent else 1e-3)
             axes.set_ylim(max(0.0, finite.min() - room), min(100.0, finite.max() + room) if percent else None)
-            _few_ticks(axes)
+            few_ticks(axes)
         best = columns.get("validation", columns.get("train"))
         if best_epoch is not None and best is not None and best_epoch in epochs:
             at = int(np.flatnonzero(epochs == best_epoch)[0])
             axes.axvline(best_epoch, **GUIDE)
             if np.isfinite(best[at]):
                 axes.plot(best_epoch, best[at], clip_on=False, zorder=5, **POINT)
-        _name_ends(
+        name_ends(
             axes, [(key, epochs, values, ACCENT if key == "validation" else MUTED) for key, values in columns.items()]
         )
         ends = ", ".join(f"{key} {short(last(v))}" for key, v in columns.items())
@@ -129,17 +89,17 @@ def thin_panels(rows: Sequence[Mapping[str, Any]], panels: Mapping[str, str]) ->
     if not shown:
         return ""
     epochs = column(rows, "epoch")
-    with _canvas("panels", right=78) as canvas:
+    with open_canvas("panels", right=78) as canvas:
         stack = canvas.stack(len(shown), gap=38)
         for axes, (name, words) in zip(stack, shown.items(), strict=True):
             values = column(rows, name)
-            _line(axes, epochs, values, INK, 1.6)
+            line(axes, epochs, values, INK, 1.6)
             axes.set_title(words, x=canvas.margin)
             top = float(np.nanmax(values))
             axes.set_ylim(0, top * 1.05 if top > 0 else 1)
             axes.set_yticks([0, top], ["0", short(top, 2)])
-            _epoch_axis(axes, epochs)
-            _name_ends(axes, [(short(last(values)), epochs, values, INK)])
+            epoch_axis(axes, epochs)
+            name_ends(axes, [(short(last(values)), epochs, values, INK)])
         for axes in stack[:-1]:
             axes.tick_params(labelbottom=False)
         stack[-1].set_xlabel("epoch")
@@ -156,7 +116,7 @@ def reliability(bins: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str,
     bins, before = ([one for one in some if one["count"]] for some in (bins, before))
     if not bins:
         return ""
-    with _canvas("reliability", height=330) as canvas:
+    with open_canvas("reliability", height=330) as canvas:
         upper, lower = canvas.stack(2, gap=12, shares=(5, 1))
         upper.set_title("were right, %", x=canvas.margin)
         upper.plot([0, 100], [0, 100], **GUIDE)
@@ -193,7 +153,7 @@ def answered(coverage: Sequence[float], accuracy: Sequence[float], chosen: tuple
         return ""
     order = np.argsort(np.asarray(coverage, float), kind="stable")
     x, y = np.asarray(coverage, float)[order] * 100, np.asarray(accuracy, float)[order] * 100
-    with _canvas("answered", height=330) as canvas:
+    with open_canvas("answered", height=330) as canvas:
         axes = canvas.axes("right among the answered, %", "answered, %")
         axes.plot(x, y, color=ACCENT)
         low = min(y[x >= 5].min(initial=100.0), y[-1])
@@ -201,7 +161,7 @@ def answered(coverage: Sequence[float], accuracy: Sequence[float], chosen: tuple
         axes.set_ylim(max(0, low - room), 100 + room / 2)
         axes.set_xlim(-1, 103)
         axes.set_xticks(range(0, 101, 20))
-        _few_ticks(axes)
+        few_ticks(axes)
         axes.plot(x[-1], y[-1], **{**POINT, "color": PAPER, "markeredgecolor": ACCENT, "markeredgewidth": 2})
         if chosen:
             axes.axvline(chosen[0] * 100, **GUIDE)
@@ -214,7 +174,7 @@ def roc(false_positive: Sequence[float], true_positive: Sequence[float], at: tup
     """True against false positive rate over all thresholds; `at` marks the one kept in the model file."""
     if len(false_positive) < 2:
         return ""
-    with _canvas("roc", height=330) as canvas:
+    with open_canvas("roc", height=330) as canvas:
         axes = canvas.axes("true positive rate, %", "false positive rate, %")
         axes.plot([0, 100], [0, 100], **GUIDE)
         _rates(axes, false_positive, true_positive, at)
@@ -227,7 +187,7 @@ def precision_recall(
     """Precision against recall over all thresholds, above the precision of always answering positive."""
     if len(recall) < 2:
         return ""
-    with _canvas("precision-recall", height=330) as canvas:
+    with open_canvas("precision-recall", height=330) as canvas:
         axes = canvas.axes("precision, %", "recall, %")
         axes.axhline(prevalence * 100, **GUIDE)
         _rates(axes, recall, precision, at)
@@ -242,14 +202,14 @@ def balance(counts: Sequence[int]) -> str:
     values = np.sort(np.asarray(counts, float))[::-1]
     if len(values) < 2:
         return ""
-    with _canvas("balance", height=220) as canvas:
+    with open_canvas("balance", height=220) as canvas:
         axes = canvas.axes("images", f"{len(values)} classes, largest first")
         axes.fill_between(np.arange(len(values) + 1), [*values, values[-1]], step="post", color=ACCENT, alpha=0.3, lw=0)
         axes.step(np.arange(len(values) + 1), [*values, values[-1]], where="post", color=ACCENT, linewidth=1.6)
         axes.set_xlim(0, len(values))
         axes.set_ylim(0, values.max() * 1.06)
         axes.set_xticks([0, len(values)], ["1", str(len(values))])
-        _few_ticks(axes)
+        few_ticks(axes)
         return canvas.svg(
             f"Training images per class, from {values.max():.0f} down to {values.min():.0f}; "
             f"median {float(np.median(values)):g}."
@@ -301,118 +261,6 @@ def _rgb(image: np.ndarray) -> np.ndarray:
     return image if image.shape[2] == 3 else np.repeat(image[:, :, :1], 3, axis=2)
 
 
-class _Canvas:
-    """One figure of the house style, measured in CSS pixels."""
-
-    def __init__(self, height: int, right: int) -> None:
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
-
-        self.height, self.right = height, right
-        self.figure = Figure(figsize=(WIDTH / 72, height / 72))
-        FigureCanvasSVG(self.figure)
-        self.margin = -LEFT / (WIDTH - LEFT - right)  # the left edge of the card, in widths of the axes
-
-    def stack(self, count: int, gap: int, shares: Sequence[int] | None = None) -> list[Any]:
-        """Axes one above the other, with heights in the given shares."""
-        parts = shares or (1,) * count
-        free = self.height - TOP - BOTTOM - gap * (count - 1)
-        top, placed = float(self.height - TOP), []
-        for part in parts:
-            tall = free * part / sum(parts)
-            box = (LEFT, top - tall, WIDTH - LEFT - self.right, tall)
-            placed.append(self.figure.add_axes(self._share(box)))
-            top -= tall + gap
-        return placed
-
-    def axes(self, title: str, xlabel: str) -> Any:
-        """The one axes of a figure."""
-        axes = self.stack(1, 0)[0]
-        axes.set_title(title, x=self.margin)
-        axes.set_xlabel(xlabel)
-        return axes
-
-    def _share(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-        left, bottom, wide, tall = box
-        return left / WIDTH, bottom / self.height, wide / WIDTH, tall / self.height
-
-    def svg(self, described: str) -> str:
-        """The figure as an `<svg>` element for a page that defines the colour variables."""
-        text = io.StringIO()
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        self.figure.savefig(text, format="svg", metadata=nothing)
-        body = text.getvalue()
-        body = body[body.index("<svg") :]
-        body = re.sub(r"<svg[^>]*>", "", body, count=1)
-        body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, flags=re.S)  # it would style the whole page
-        body = re.sub(r"<g id=\"[^\"]*\"\s*/>", "", body)
-        body = re.sub(r"<g id=\"[^\"]*\">", "<g>", body).replace("xlink:href", "href")
-        body = re.sub(r"font-family: [^;\"]*;?\s?", "", body)
-        body = re.sub(r" transform=\"rotate\(-0 [^\"]*\"", "", body)
-        body = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), body)  # coordinates, not labels
-        body = re.sub(r"\s*\n\s*", " ", body).replace("> <", "><")
-        for colour, name in VARIABLES.items():
-            body = body.replace(colour, f"var(--{name})")
-        label = html.escape(described, quote=True)
-        return (
-            f'<svg class="figure" role="img" aria-label="{label}" viewBox="0 0 {WIDTH} {self.height}">{body}'.rstrip()
-        )
-
-
-@contextlib.contextmanager
-def _canvas(name: str, *, height: int = HEIGHT, right: int = 14) -> Iterator[_Canvas]:
-    import matplotlib
-
-    style: dict[Any, Any] = {**STYLE, "svg.hashsalt": name}  # ids differ between figures, not between runs
-    with matplotlib.rc_context(style):
-        yield _Canvas(height, right)
-
-
-def _line(axes: Any, x: np.ndarray, y: np.ndarray, colour: str, width: float = 2.0) -> None:
-    marks = {"marker": "o", "markersize": 4.5} if np.isfinite(y).sum() <= 12 else {}
-    axes.plot(x, y, color=colour, linewidth=width, clip_on=False, **marks)
-
-
-def _epoch_axis(axes: Any, epochs: np.ndarray) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    first, final = float(epochs[0]), float(epochs[-1])
-    if final <= first:
-        axes.set_xlim(first - 0.5, first + 0.5)
-        axes.set_xticks([first], [f"{first:.0f}"])
-        return
-    near = 0.09 * (final - first)
-    inner = MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]).tick_values(first, final)
-    ticks = [first, *(t for t in inner if first + near < t < final - near), final]
-    axes.set_xlim(first, final)
-    axes.set_xticks(ticks, [f"{t:.0f}" for t in ticks])
-
-
-def _name_ends(axes: Any, lines: list[tuple[str, np.ndarray, np.ndarray, str]]) -> None:
-    """Write each line's name where it ends, moved apart where two would touch."""
-    low, high = axes.get_ylim()
-    place = np.log if axes.get_yscale() == "log" else np.asarray
-    pixels = axes.get_position().height * axes.figure.get_figheight() * 72
-    ends = [(place(last(y)) - place(low)) / (place(high) - place(low)) * pixels for _, _, y, _ in lines]
-    order = np.argsort(ends)
-    apart = TYPE + 3
-    for lower, upper in itertools.pairwise(order):
-        if (lack := apart - (ends[upper] - ends[lower])) > 0:
-            ends[lower], ends[upper] = ends[lower] - lack / 2, ends[upper] + lack / 2
-    for (name, _, _, colour), height in zip(lines, ends, strict=True):
-        axes.annotate(
-            name, (1, float(height) / pixels), xycoords="axes fraction", xytext=(8, 0), textcoords="offset points",
-            color=colour, va="center", annotation_clip=False,
-        )  # fmt: skip
-
-
-def _few_ticks(axes: Any) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
-    axes.yaxis.set_major_formatter(lambda value, _: short(value))
-
-
 def _rates(axes: Any, x: Sequence[float], y: Sequence[float], at: tuple[float, float] | None) -> None:
     axes.plot(np.asarray(x, float) * 100, np.asarray(y, float) * 100, color=ACCENT, clip_on=False)
     if at:
@@ -425,3 +273,45 @@ def _rates(axes: Any, x: Sequence[float], y: Sequence[float], at: tuple[float, f
 
 def _at(at: tuple[float, float] | None, x: str, y: str) -> str:
     return f" At the stored threshold: {x} {at[0]:.1%}, {y} {at[1]:.1%}." if at else ""
+
+
+def predicted_against_true(true: Sequence[float], predicted: Sequence[float], half_width: float | None = None) -> str:
+    """Every image as a point, what was answered over what is so; on the dotted line the two agree.
+
+    Args:
+        half_width: of the error bar, drawn as a band along the line.
+    """
+    if not len(true):
+        return ""
+    x, y = np.asarray(true, float), np.asarray(predicted, float)
+    low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
+    room = 0.04 * (high - low) or 1.0
+    ends = np.array([low - room, high + room])
+    with open_canvas("predicted", height=330) as canvas:
+        axes = canvas.axes("predicted", "true")
+        if half_width is not None:
+            axes.fill_between(ends, ends - half_width, ends + half_width, color=LINE, linewidth=0, zorder=1)
+        axes.plot(ends, ends, **GUIDE)
+        axes.plot(x, y, "o", markersize=4, color=ACCENT, alpha=0.55, markeredgewidth=0)
+        axes.set_xlim(ends[0], ends[1])
+        axes.set_ylim(ends[0], ends[1])
+        few_ticks(axes)
+        return canvas.svg(f"Predicted against true numbers of {len(x)} images, from {short(low)} to {short(high)}.")
+
+
+def residuals(true: Sequence[float], predicted: Sequence[float], half_width: float | None = None) -> str:
+    """By how much each image was over- or underestimated, over what is so."""
+    if not len(true):
+        return ""
+    x = np.asarray(true, float)
+    error = np.asarray(predicted, float) - x
+    most = float(np.abs(error).max()) or 1.0
+    with open_canvas("residuals", height=330) as canvas:
+        axes = canvas.axes("predicted \u2212 true", "true")
+        if half_width is not None:
+            axes.axhspan(-half_width, half_width, color=LINE, linewidth=0, zorder=1)
+        axes.axhline(0, **GUIDE)
+        axes.plot(x, error, "o", markersize=4, color=ACCENT, alpha=0.55, markeredgewidth=0)
+        axes.set_ylim(-1.08 * most, 1.08 * most)
+        few_ticks(axes)
+        return canvas.svg(f"Errors of {len(x)} images, the largest {short(most)}.")

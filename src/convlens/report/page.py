@@ -23,6 +23,7 @@ from markupsafe import Markup
 
 from convlens.files import write_atomic
 from convlens.report import figures, numbers, reading, views
+from convlens.report.sections import Section
 
 SMALL_PX, SHEET_PX, SHEET_SCALE = 64, 1094, 6
 PANELS = {"rate": "learning rate", "images_per_s": "images per second", "gradient_norm": "gradient norm"}
@@ -38,6 +39,7 @@ class Headline:
         baseline: `value` and `class`: what always answering one class reaches.
         part: `test`, or `valid` where there is no test.
         reading: one sentence; made from the numbers when empty.
+        probe: an interval: what a linear classifier on the features of the starting weights reaches.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Headline:
     baseline: Mapping[str, Any] | None = None
     part: str = "test"
     reading: str = ""
+    probe: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, report: Mapping[str, Any], name: str = "accuracy", part: str = "test") -> Self:
@@ -158,6 +161,8 @@ class RunSummary:
         confidence: calibration, threshold and abstaining.
         mistakes: the most confident first.
         contact_sheet: PNG; first row as stored, the rows below augmented.
+        sections: what is shown of the answers, for every task but classification, which has its own parts.
+        figure: history name of the figure beside the loss, where it is not the accuracy.
         config: rows of (option, value, origin).
         events: dicts of `kind` and `message`.
         hardware, versions: name -> words.
@@ -180,6 +185,8 @@ class RunSummary:
     confidence: Confidence = Confidence()
     mistakes: Sequence[Mistake] = ()
     contact_sheet: bytes | None = None
+    sections: Sequence[Section] = ()
+    figure: str = ""
     config: Sequence[tuple[str, Any, str]] = ()
     events: Sequence[Mapping[str, Any]] = ()
     timing: Timing = Timing()
@@ -215,9 +222,10 @@ def write(summary: RunSummary, path: str | Path) -> None:
 def draw(summary: RunSummary) -> dict[str, str]:
     """Every figure of the page by name, "" where there is nothing to draw."""
     rows, best, fitted = summary.history, summary.best_epoch, summary.confidence
-    shown = summary.test or summary.valid or {}
+    shown = {} if summary.sections else summary.test or summary.valid or {}
     drawn = {
-        "loss": figures.learning_curve(rows, "loss", best, "nats per image"),
+        "loss": figures.learning_curve(rows, "loss", best, "" if summary.sections else "nats per image"),
+        "figure": figures.learning_curve(rows, summary.figure, best) if summary.figure else "",
         "accuracy": figures.learning_curve(rows, "accuracy", best, "right, %", percent=True),
         "panels": figures.thin_panels(views.gradient_norms(rows), PANELS),
         "reliability": figures.reliability(
@@ -243,7 +251,11 @@ def draw(summary: RunSummary) -> dict[str, str]:
         drawn["precision_recall"] = figures.precision_recall(
             curve["recall"], curve["precision"], row["support"] / shown["n"], views.precision_point(row)
         )
-    if summary.data and len(train := next(iter(summary.data.counts.values()), {})) > views.MATRIX_CLASSES:
+    if (
+        not summary.sections
+        and summary.data
+        and len(train := next(iter(summary.data.counts.values()), {})) > views.MATRIX_CLASSES
+    ):
         drawn["balance"] = figures.balance(list(train.values()))
     return drawn
 
@@ -251,6 +263,11 @@ def draw(summary: RunSummary) -> dict[str, str]:
 def picture(png: bytes) -> Markup:
     """A PNG as a data address."""
     return Markup("data:image/png;base64," + base64.b64encode(png).decode())
+
+
+def safe_svg(svg: str) -> Markup:
+    """A figure of `report.figures`, which holds no word of the user's."""
+    return Markup(svg)
 
 
 def pixel_class(png: bytes) -> str:
@@ -293,7 +310,17 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     written = (reading.percent, reading.between, reading.count, reading.many, reading.duration, reading.times)
-    seen = (numbers.short, views.value, views.along, picture, pixel_class, sheet_width, sheet_scale, breakable)
+    seen = (
+        numbers.short,
+        views.value,
+        views.along,
+        picture,
+        pixel_class,
+        sheet_width,
+        sheet_scale,
+        breakable,
+        safe_svg,
+    )
     environment.filters |= {function.__name__: function for function in (*written, *seen, last_part)}
     environment.filters |= {"shell": shlex.quote, "python": json.dumps}
     return environment

@@ -12,6 +12,7 @@ from typing import Any
 from convlens.report.numbers import column, short
 
 NONE = DASH = "\u2013"
+SCORES = {"mae": "Mean absolute error", "rmse": "Root mean squared error", "r2": "R\u00b2", "skill": "Skill"}
 
 
 def percent(value: float | None, digits: int = 1) -> str:
@@ -130,6 +131,20 @@ def headline(name: str, value: Mapping[str, Any], baseline: Mapping[str, Any] | 
     if low is not None and low <= baseline["value"]:
         return f"{said}. That is not clearly better than nothing: {always}."
     return f"{said}; {always}."
+
+
+def linear_probe(value: Mapping[str, Any], probe: Mapping[str, Any]) -> str:
+    """What the starting weights reach without being trained, and whether training them gained anything.
+
+    Args:
+        value, probe: intervals of the same score on the same images.
+    """
+    text = f"A linear classifier on the features of the starting weights reaches {percent(probe['value'])} there"
+    text += f" (interval {between(probe)})." if probe.get("low") is not None else "."
+    low = value.get("low")
+    if low is not None and low <= probe["value"]:
+        return f"{text} The result is not clearly better than that."
+    return text
 
 
 def learning(rows: Sequence[Mapping[str, Any]], best_epoch: int | None, planned: int | None = None) -> str:

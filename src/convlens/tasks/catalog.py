@@ -7,9 +7,10 @@ from typing import Any
 
 from convlens.errors import ConfigError, did_you_mean
 from convlens.tasks.classify import Classify
+from convlens.tasks.regress import Regress
 from convlens.tasks.task import Task
 
-TASKS: dict[str, type[Any]] = {"classify": Classify}
+TASKS: dict[str, type[Any]] = {"classify": Classify, "regress": Regress}
 
 
 def make(name: str, names: Sequence[str], card: dict[str, Any], **settings: Any) -> Task:

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from convlens.errors import DataError, ShapeError
 from convlens.metrics.calibration import calibration_error_interval, fit_temperature, reliability, softmax
-from convlens.metrics.classification import classification_report
+from convlens.metrics.classification import classification_report, headline
 from convlens.metrics.decision import abstain_threshold, choose_threshold
 
 FLUSH_SAMPLES = 8192
@@ -127,6 +127,13 @@ class Classify:
             bins = [one.to_json() for one in reliability(raw, targets, level=level)]
             found["uncalibrated"] = {"error": error.to_json(), "bins": bins}
         return found
+
+    def headline(self, report: dict[str, Any], asked: str) -> dict[str, Any]:
+        """Accuracy, or balanced accuracy where the training classes are unbalanced, or what was asked for."""
+        name = headline(report, self.card["data"]["train_counts"]) if asked == "auto" else asked
+        always = report["baseline"]
+        words = {"words": f"always answering '{always['class']}'", "value": always.get(name) or always["accuracy"]}
+        return {"name": name, "value": report[name], "against": words if always["class"] is not None else None}
 
     def answers(self, names: Sequence[str], outputs: np.ndarray, top: int) -> list[Prediction]:
         """The class of each image, and the next most probable ones."""

@@ -90,6 +90,17 @@ class Task(Protocol):
         """All figures of some images, each with n, interval and baseline; plain JSON."""
         ...
 
+    def headline(self, report: dict[str, Any], asked: str) -> dict[str, Any]:
+        """The one score of a report, as a dict.
+
+        Args:
+            asked: `evaluate.headline`.
+
+        Returns:
+            `name`; `value`, an interval; `against`, None or the `words` and the `value` of the trivial answer.
+        """
+        ...
+
     def answers(self, names: Sequence[str], outputs: np.ndarray, top: int) -> list[Any]:
         """One `Answer` for each image."""
         ...

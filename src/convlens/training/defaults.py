@@ -13,7 +13,8 @@ from convlens.config import Config, TrainConfig
 
 SEEN_IMAGES = 820_000
 EPOCHS_FROM, EPOCHS_TO = 12, 40
-FINE_TUNE_EPOCHS = 10
+FINE_TUNE_EPOCHS, HEAD_EPOCHS = 10, 20
+DEPTH_DECAY = 0.7
 SMALL_PX = 64
 FEWEST_STEPS = 12  # batches in an epoch, below which they are made smaller
 SMALLEST_BATCH = 16
@@ -55,12 +56,22 @@ FINE_TUNING = Recipe(
     0.1,
 )
 
+HEAD_ALONE = Recipe(
+    "a new head on trained features",
+    "adamw",
+    {"sgd": 0.01, "rmsprop": 1e-3, "adam": 3e-3, "adamw": 3e-3},
+    32,
+    0.02,
+    0.1,
+)
+
 
 @dataclass(frozen=True)
 class Facts:
     """What the choices depend on.
 
     Attributes:
+        head_alone: all other layers are frozen.
         normalised: the network has normalisation layers, and so bears a high learning rate.
     """
 
@@ -68,6 +79,7 @@ class Facts:
     size_px: int
     from_scratch: bool
     normalised: bool
+    head_alone: bool = False
 
 
 def complete(config: Config, facts: Facts) -> Config:
@@ -86,18 +98,19 @@ def complete(config: Config, facts: Facts) -> Config:
 
 def _choices(config: Config, facts: Facts) -> dict[str, tuple[Any, str]]:
     asked, images = config.train, f"{facts.train_images:,} training images"
-    recipe = FINE_TUNING if not facts.from_scratch else FROM_SCRATCH if facts.normalised else WITHOUT_NORMS
+    recipe = _recipe(facts)
     batch = _batch_size(facts) if asked.batch_size == "auto" else int(asked.batch_size)
     rule = recipe.optimiser if asked.optimiser == "auto" else asked.optimiser
     rate = recipe.rates[rule] * min(1.0, (batch * asked.accumulate / recipe.batch) ** 0.5)
     rises = asked.schedule in ("onecycle", "cosine")
     decays = rule in ("sgd", "adamw")
     return {
-        "train.epochs": _epochs(facts) if facts.from_scratch else (FINE_TUNE_EPOCHS, recipe.name),
+        "train.epochs": _epochs(facts, recipe),
         "train.batch_size": (batch, f"{images} of {facts.size_px} px"),
         "train.optimiser": (rule, recipe.name),
         "train.rate": (float(f"{rate:.3g}"), f"{rule}, batches of {batch}"),
         "train.weight_decay": (recipe.weight_decay if decays else 0.0, f"{rule}, {recipe.name}"),
+        "train.depth_decay": (DEPTH_DECAY if recipe is FINE_TUNING else 1.0, recipe.name),
         "train.warmup": (recipe.warmup if rises else 0.0, f"schedule {asked.schedule}"),
         "train.label_smoothing": (0.05, recipe.name),
         "train.restore_best": _restores_best(asked),
@@ -113,7 +126,17 @@ def _restores_best(asked: TrainConfig) -> tuple[bool, str]:
     return True, f"schedule {asked.schedule}"
 
 
-def _epochs(facts: Facts) -> tuple[int, str]:
+def _recipe(facts: Facts) -> Recipe:
+    if facts.head_alone:
+        return HEAD_ALONE
+    if not facts.from_scratch:
+        return FINE_TUNING
+    return FROM_SCRATCH if facts.normalised else WITHOUT_NORMS
+
+
+def _epochs(facts: Facts, recipe: Recipe) -> tuple[int, str]:
+    if recipe in (FINE_TUNING, HEAD_ALONE):
+        return FINE_TUNE_EPOCHS if recipe is FINE_TUNING else HEAD_EPOCHS, recipe.name
     epochs = min(max(round(SEEN_IMAGES / facts.train_images), EPOCHS_FROM), EPOCHS_TO)
     seen = SEEN_IMAGES if EPOCHS_FROM < epochs < EPOCHS_TO else epochs * facts.train_images
     return epochs, f"{facts.train_images:,} training images, about {seen:,} seen in all"

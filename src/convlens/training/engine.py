@@ -17,17 +17,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from convlens.config import TrainConfig
-from convlens.data.augment import Augment
 from convlens.data.batch import Batch, Batches
-from convlens.data.preprocess import Preprocess
 from convlens.errors import TrainingError
+from convlens.nn.constraints import constraints
+from convlens.nn.keras_layer import build, waits_for_input
+from convlens.nn.penalties import penalties
 from convlens.tasks.task import Task
 from convlens.training.callbacks import Callback, EarlyStopping, direction, read_column
 from convlens.training.checkpoint import Checkpoints, Snapshot
@@ -36,8 +37,16 @@ from convlens.training.history import Events, History
 from convlens.training.interrupt import Interrupt, Interrupted
 from convlens.training.optimiser import AveragedWeights, build_optimiser, decay_weights, decayed_parameters, penalty
 from convlens.training.schedule import rate_factor
+from convlens.training.transfer import Transfer, in_evaluation, whole
 
 CHECK_EVERY = 32
+Augmenting = Callable[[Tensor, Tensor, np.ndarray, int], tuple[Tensor, Tensor]]
+
+
+class Preparing(Protocol):
+    """How a batch becomes the network's input: `Preprocess`, for images."""
+
+    def tensor(self, batch: Tensor) -> Tensor: ...
 
 
 @dataclass
@@ -64,6 +73,7 @@ class Engine:
     Attributes:
         settings: no `auto` left in it.
         train, valid: batches of uint8 images; without `valid` the last epoch counts as the best.
+        transfer: which layers are trained when; without it, all that require a gradient.
         save_model: how `ModelCheckpoint` writes a file; given by the owner of the model.
         name_of: turns a sample number into a name for messages.
     """
@@ -72,10 +82,11 @@ class Engine:
     task: Task
     settings: TrainConfig
     hardware: Hardware
-    preprocess: Preprocess
-    augment: Augment
+    preprocess: Preparing
+    augment: Augmenting
     train: Batches
     valid: Batches | None = None
+    transfer: Transfer | None = None
     seed: int = 0
     callbacks: Sequence[Callback] = ()
     history: History = field(default_factory=History)
@@ -86,12 +97,15 @@ class Engine:
 
     def __post_init__(self) -> None:
         self.state = State()
+        if waits_for_input(self.network):
+            self._show_input()
         self.network.to(self.hardware.device, memory_format=self.hardware.memory_format)  # type: ignore[call-overload]
         self.rate = float(self.settings.rate)
-        self.optimiser = build_optimiser(self.network, self.settings, self.rate)
-        self.weights = decayed_parameters(self.network)
+        self.layers = self.transfer or whole(self.network)
+        self.optimiser = build_optimiser(self.layers.optimiser_groups(self.network), self.settings, self.rate)
+        self.penalties, self.constraints = penalties(self.network), constraints(self.network)
         ema = float(self.settings.ema)
-        self.average = AveragedWeights(self.network, ema) if ema else None
+        self.average = AveragedWeights(self.network, ema, self.constraints) if ema else None
         self.best_weights: dict[str, Tensor] | None = None
         self.meter = self.task.meter()
         self.epochs = int(self.settings.epochs)
@@ -105,6 +119,7 @@ class Engine:
         self._last_loss = math.nan
         self._norms: list[Tensor] = []
         self._interrupt = Interrupt()
+        self.set_layers()
 
     def fit(self) -> History:
         """Train until the declared epochs are done or something stops it; ends with the best weights in the network.
@@ -113,7 +128,7 @@ class Engine:
             TrainingError: the loss is not finite, or memory ran out.
             Interrupted: Ctrl-C or SIGTERM; the state has been saved.
         """
-        with self._interrupt, keep_depthwise_float32(self.network, self.hardware):
+        with self._interrupt, keep_depthwise_float32(self.network, self.hardware), self.layers.holding(self.network):
             self._tell("on_train_begin")
             try:
                 while self.state.epoch < self.epochs and not self.state.stopped:
@@ -135,6 +150,13 @@ class Engine:
         elif self.average:
             self.average.apply()
         return self.history
+
+    def set_layers(self) -> None:
+        """Train the layers whose turn it is in this epoch; the others keep still, in evaluation mode."""
+        self.layers.begin(self.network, self.state.epoch)
+        self.weights = decayed_parameters(self.network)
+        if self.state.batch == 0 and (joining := self.layers.joining(self.state.epoch)):
+            self.events.add("layers", f"From epoch {self.state.epoch + 1} on {', '.join(joining)} is trained too.")
 
     def stop(self, reason: str) -> None:
         """End training after this epoch."""
@@ -162,7 +184,7 @@ class Engine:
         started = time.perf_counter()
         already = self.state.epoch_seconds
         self._tell("on_epoch_begin")
-        self.network.train()
+        self.set_layers()
         asked = time.perf_counter()
         for batch in self.train.epoch(self.state.epoch, start=self.state.batch):
             self.state.waiting_seconds += time.perf_counter() - asked
@@ -194,6 +216,8 @@ class Engine:
         with self.hardware.autocast():
             outputs = self.network(x)
             loss = self.task.loss(outputs.float(), targets)
+        for cost in self.penalties:
+            loss = loss + cost()
         if self.settings.accumulate > 1:
             loss = loss * (len(batch.samples) / self._group_samples())
         if first and (self.settings.l1 or self.settings.l2):
@@ -221,9 +245,11 @@ class Engine:
             self._norms.append(torch.stack(torch._foreach_norm([gradient for _, gradient in self._gradients()])))
         rate = self.rate_at(self.state.step)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        decay_weights(self.weights, rate, float(settings.weight_decay))
+            group["lr"] = rate * group["factor"]
+            decay_weights(group["params"], group["lr"], float(settings.weight_decay))
         self.optimiser.step()
+        for project in self.constraints:
+            project()
         if self.average:
             self.average.update()
         self.state.step += 1
@@ -350,6 +376,12 @@ class Engine:
 
     # small helpers ----------------------------------------------------------------------------------------------
 
+    def _show_input(self) -> None:
+        """Layers that wait for their first input see one, and draw their first weights from the seed alone."""
+        with torch.random.fork_rng(devices=[]):
+            seed_step(self.seed, 0, 0, "cpu")
+            build(self.network, self.preprocess.tensor(next(self.train.epoch(0)).images[:1]))
+
     def _at_step_end(self) -> bool:
         return self.state.batch % self.settings.accumulate == 0 or self.state.batch == len(self.train)
 
@@ -369,7 +401,7 @@ class Engine:
 def run_network(
     network: nn.Module,
     batches: Batches,
-    preprocess: Preprocess,
+    preprocess: Preparing,
     hardware: Hardware,
     look: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -378,17 +410,12 @@ def run_network(
     Args:
         look: called before each batch; may raise to stop.
     """
-    was_training = network.training
-    network.eval()
-    try:
-        with torch.inference_mode():
-            for batch in batches.epoch(0):
-                look()
-                x = preprocess.tensor(batch.images.to(hardware.device))
-                outputs = network(x.contiguous(memory_format=hardware.memory_format))
-                yield outputs.float(), batch.targets.to(hardware.device)
-    finally:
-        network.train(was_training)
+    with in_evaluation(network), torch.inference_mode():
+        for batch in batches.epoch(0):
+            look()
+            x = preprocess.tensor(batch.images.to(hardware.device))
+            outputs = network(x.contiguous(memory_format=hardware.memory_format))
+            yield outputs.float(), batch.targets.to(hardware.device)
 
 
 def seed_step(seed: int, epoch: int, batch: int, device: str) -> None:

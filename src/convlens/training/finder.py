@@ -53,7 +53,7 @@ def find_rate(network: nn.Module, config: Config, prepared: Prepared, hardware: 
     losses: list[float] = []
     mean = 0.0
     with keep_depthwise_float32(engine.network, hardware):
-        engine.network.train()
+        engine.set_layers()
         while len(rates) < STEPS:
             for batch in engine.train.epoch(engine.state.epoch):
                 rate = LOWEST * growth ** len(rates)

@@ -7,8 +7,9 @@ parameters, not data or epochs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,16 +19,27 @@ from convlens.config import TrainConfig
 
 def decayed_parameters(network: nn.Module) -> list[Tensor]:
     """The trainable weights that decay and penalties act on: kernels and matrices, not norms and biases."""
-    return [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
+    return [p for p in network.parameters() if decays(p)]
 
 
-def build_optimiser(network: nn.Module, settings: TrainConfig, rate: float) -> torch.optim.Optimizer:
-    """An optimiser over the trainable parameters, fused where torch has it.
+def decays(parameter: Tensor) -> bool:
+    """Whether decay acts on a parameter now: it is trained, and is a kernel or a matrix."""
+    return parameter.requires_grad and parameter.ndim > 1
+
+
+def build_optimiser(
+    parameters: nn.Module | list[dict[str, Any]], settings: TrainConfig, rate: float
+) -> torch.optim.Optimizer:
+    """An optimiser, fused where torch has it.
+
+    Args:
+        parameters: those of a network that require a gradient; or groups of `params`, each with its rate's `factor`.
 
     Raises:
-        ValueError: the network has no trainable parameter.
+        ValueError: there is no parameter.
     """
-    parameters = [p for p in network.parameters() if p.requires_grad]
+    if isinstance(parameters, nn.Module):
+        parameters = [{"params": [p for p in parameters.parameters() if p.requires_grad], "factor": 1.0}]
     betas = (settings.beta1, settings.beta2)
     match settings.optimiser:
         case "sgd" | "auto":
@@ -42,9 +54,9 @@ def build_optimiser(network: nn.Module, settings: TrainConfig, rate: float) -> t
 
 
 @torch.no_grad()
-def decay_weights(weights: list[Tensor], rate: float, weight_decay: float) -> None:
-    """Shrink weights by `1 - rate * weight_decay`."""
-    if weight_decay and weights:
+def decay_weights(parameters: list[Tensor], rate: float, weight_decay: float) -> None:
+    """Shrink those parameters on which decay acts by `1 - rate * weight_decay`."""
+    if weight_decay and (weights := [p for p in parameters if decays(p)]):
         torch._foreach_mul_(weights, 1.0 - rate * weight_decay)
 
 
@@ -58,10 +70,13 @@ class AveragedWeights:
     """Exponential moving average of parameters and buffers (Polyak and Juditsky 1992).
 
     Early on the decay is lowered to (1 + n) / (10 + n) after n updates, so that the start is forgotten quickly.
+
+    Args:
+        constraints: what the averaged weights have to keep too; an average of weights of norm 1 has a smaller norm.
     """
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.decay, self.updates = decay, 0
+    def __init__(self, network: nn.Module, decay: float, constraints: Sequence[Callable[[], None]] = ()) -> None:
+        self.decay, self.updates, self.constraints = decay, 0, constraints
         self._live = [t for t in network.state_dict().values() if t.is_floating_point()]
         self.shadow = [t.clone() for t in self._live]
 
@@ -75,6 +90,8 @@ class AveragedWeights:
     def apply(self) -> None:
         """Give the network the averaged weights for good."""
         torch._foreach_copy_(self._live, self.shadow)
+        for project in self.constraints:
+            project()
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -6,25 +6,31 @@ decided, so that a resumed run skips the deciding.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from convlens.config import Config
-from convlens.data.augment import Augment, resolve
+from convlens.data.augment import Augment, changing, resolve
 from convlens.data.batch import Batches
 from convlens.data.prepare import Prepared
 from convlens.data.symmetry import mirror_test
-from convlens.tasks.classify import Classify
+from convlens.errors import ConfigError
+from convlens.tasks.catalog import make
+from convlens.tasks.task import Task
 from convlens.training.callbacks import Callback
 from convlens.training.checkpoint import Checkpoints
 from convlens.training.defaults import Facts, complete
 from convlens.training.engine import Engine
+from convlens.training.features import FeatureBatches, compute_features, hindrance
 from convlens.training.hardware import Hardware, choose, tune_allocator
 from convlens.training.history import Events, History
+from convlens.training.transfer import Transfer, idle_dropout, make_transfer, trains_head_alone
 
 SMALL_PX = 64
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm, nn.LayerNorm)
@@ -33,9 +39,10 @@ NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm,
 def make_plan(network: nn.Module, config: Config, prepared: Prepared, *, from_scratch: bool) -> tuple[Config, Hardware]:
     """Decide every open option, each with its reason; the network is timed but not changed."""
     size = prepared.preprocess.size_px[0]
-    config = _choose_augmentation(config, prepared)
+    head_alone = trains_head_alone(config)
+    config = _choose_augmentation(config, prepared, head_alone)
     normalised = any(isinstance(module, NORMS) for module in network.modules())
-    facts = Facts(len(prepared.split.train), size, from_scratch, normalised)
+    facts = Facts(len(prepared.split.train), size, from_scratch, normalised, head_alone)
     config = complete(config, facts)
     task = make_task(config, prepared)
     rows = np.sort(prepared.split.train)[: int(config.train.batch_size)]
@@ -45,7 +52,11 @@ def make_plan(network: nn.Module, config: Config, prepared: Prepared, *, from_sc
     def loss(outputs: Tensor) -> Tensor:
         return task.loss(outputs.float(), targets[: len(outputs)].to(outputs.device))
 
-    hardware = choose(network, loss, x, config.train)
+    transfer = _transfer(network, config, prepared)
+    trial = copy.deepcopy(network)
+    transfer.begin(trial, int(config.train.epochs))
+    config = _choose_features(config, hindrance(trial, transfer, config.augment, x))
+    hardware = choose(trial, loss, x, config.train)
     for option in ("device", "layout", "precision", "threads"):
         if config[f"train.{option}"] == "auto":
             config = config.choose(f"train.{option}", getattr(hardware, option), hardware.reason)
@@ -63,47 +74,87 @@ def make_engine(
     events: Events | None = None,
     checkpoints: Checkpoints | None = None,
     save_model: Callable[[Path], object] = lambda path: None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Engine:
-    """The engine for a config in which nothing is open any more."""
+    """The engine for a config in which nothing is open any more.
+
+    Args:
+        progress: called with (pictures done, pictures in all) where the features of a frozen backbone are computed.
+    """
     torch.set_num_threads(hardware.threads)
     tune_allocator()
     store, split, size = prepared.store, prepared.split, int(config.train.batch_size)
+    events = Events() if events is None else events
+    augment = Augment(config.augment, prepared.preprocess, seed=config.seed, classes=len(prepared.classes))
+    transfer, features = _transfer(network, config, prepared), None
+    if transfer.only_head and (idle := idle_dropout(network)):
+        events.add("layers", f"Only the head is trained, so dropout below it is off: {', '.join(idle)}.")
+    if config.train.cache_features is True:
+        features = compute_features(network, config, prepared, hardware, progress)
+        events.add("features", f"{features}; the head is trained on them.", seconds=round(features.seconds, 3))
 
     def batches(rows: np.ndarray, batch_size: int, *, shuffle: bool) -> Batches:
-        return Batches(store.images, prepared.targets, rows, batch_size=batch_size, seed=config.seed, shuffle=shuffle)
+        settings = {"batch_size": batch_size, "seed": config.seed, "shuffle": shuffle}
+        if features is None:
+            return Batches(store.images, prepared.targets, rows, **settings)
+        views = features.views if shuffle else [features.still]
+        return FeatureBatches(views, prepared.targets, rows, **settings)
 
     return Engine(
-        network=network,
+        network=network if features is None else features.head,
         task=make_task(config, prepared),
         settings=config.train,
         hardware=hardware,
-        preprocess=prepared.preprocess,
-        augment=Augment(config.augment, prepared.preprocess, seed=config.seed, classes=len(prepared.classes)),
+        preprocess=features or prepared.preprocess,
+        augment=augment if features is None else features.augment,
         train=batches(split.train, size, shuffle=True),
         valid=batches(split.valid, 2 * size, shuffle=False) if len(split.valid) else None,
+        transfer=transfer if features is None else None,
         seed=config.seed,
         callbacks=callbacks,
         history=History() if history is None else history,
-        events=Events() if events is None else events,
+        events=events,
         checkpoints=checkpoints,
         save_model=save_model,
         name_of=lambda row: store.records[row].id,
     )
 
 
-def make_task(config: Config, prepared: Prepared) -> Classify:
+def make_task(config: Config, prepared: Prepared) -> Task:
     """The task with its loss settings."""
-    weights = None
-    if config.train.class_weights == "balanced":
-        counts = np.array(list(prepared.counts("train").values()))
-        weights = torch.tensor(counts.sum() / (len(counts) * np.maximum(counts, 1)), dtype=torch.float32)
-    return Classify(prepared.classes.names, {}, float(config.train.label_smoothing), weights)
+    settings: dict[str, Any] = {}
+    if config.task == "classify":
+        settings["label_smoothing"] = float(config.train.label_smoothing)
+        if config.train.class_weights == "balanced":
+            counts = np.array(prepared.learned["train_counts"])
+            weights = counts.sum() / (len(counts) * np.maximum(counts, 1))
+            settings["class_weights"] = torch.tensor(weights, dtype=torch.float32)
+    if config.task == "regress":
+        settings["loss_name"] = config.train.loss
+    return make(config.task, prepared.classes.names, {"data": prepared.learned}, **settings)
 
 
-def _choose_augmentation(config: Config, prepared: Prepared) -> Config:
+def _transfer(network: nn.Module, config: Config, prepared: Prepared) -> Transfer:
+    shape = (1, prepared.preprocess.policy.channels, *prepared.preprocess.size_px)
+    return make_transfer(network, shape, config)
+
+
+def _choose_features(config: Config, hindered: str) -> Config:
+    if config.train.cache_features == "auto":
+        reason = hindered or "the backbone is frozen, and its pictures return"
+        return config.choose("train.cache_features", not hindered, reason)
+    if config.train.cache_features and hindered:
+        raise ConfigError(f"train.cache_features=true is not possible: {hindered}.")
+    return config
+
+
+def _choose_augmentation(config: Config, prepared: Prepared, head_alone: bool) -> Config:
     preset, reason = str(config.augment.preset), "as asked"
+    if preset == "auto" and head_alone and config.augment.views is None and config.train.cache_features:
+        preset, reason = "none", "only the head is trained, and the same pictures let its features be computed once"
+        config = config.choose("augment.preset", preset, reason)
     if preset == "auto":
-        mirror = mirror_test(prepared.store.images, prepared.targets, prepared.split.train)
+        mirror = mirror_test(prepared.store.images, prepared.answers.strata, prepared.split.train)
         size = prepared.preprocess.size_px[0]
         flips = not mirror.misleads if size > SMALL_PX else mirror.gain > 0  # photographs seldom have a handedness
         preset = "photos" if size > SMALL_PX else "objects" if flips else "digits"
@@ -114,4 +165,9 @@ def _choose_augmentation(config: Config, prepared: Prepared) -> Config:
     for option, value in resolve(config.augment, preset).model_dump().items():
         if config[f"augment.{option}"] == "auto":
             config = config.choose(f"augment.{option}", value, f"preset {preset}")
+    if config.augment.views and not changing(config.augment):
+        raise ConfigError(
+            f"augment.views={config.augment.views} has no effect: nothing in augment changes the pictures. "
+            f"Leave it out, or choose a preset such as augment.preset=photos."
+        )
     return config

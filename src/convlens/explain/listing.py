@@ -1,0 +1,40 @@
+"""The catalog as a table: every network with its size, its cost and what it sees, taken from the networks themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from convlens.explain.anatomy import describe
+from convlens.explain.rows import Row
+from convlens.models.catalog import NETWORKS
+
+
+def list_networks() -> list[dict[str, Any]]:
+    """One row for each network, at the input and with the outputs it was published with; nothing is allocated."""
+    table = []
+    for name, entry in NETWORKS.items():
+        anatomy = describe(name, entry.input, outputs=entry.outputs)
+        table.append(
+            {
+                "name": name,
+                "title": entry.title,
+                "year": entry.year,
+                "source": entry.source,
+                "parameters": anatomy.totals.trainable,
+                "macs": anatomy.totals.macs,
+                "receptive_field_px": _field(anatomy.rows),
+                "input": list(entry.input),
+                "outputs": entry.outputs,
+                "smallest_px": entry.smallest_px,
+                "weights": entry.weights,
+                "licence": entry.licence,
+            }
+        )
+    return table
+
+
+def _field(rows: tuple[Row, ...]) -> int | None:
+    """Side of what a unit of the last map sees, by the textbook; None where it sees all of the image, or no map is."""
+    maps = [row for row in rows if len(row.output_shape) == 4 and max(row.output_shape[2:]) > 1]
+    fields = maps[-1].fields if maps else ()
+    return max(int(field.size) for field in fields if field) if fields and all(fields) else None

@@ -1,0 +1,35 @@
+"""The table of all networks against published counts."""
+
+from __future__ import annotations
+
+from convlens.explain.listing import list_networks
+from convlens.models.catalog import NETWORKS
+
+PARAMETERS = {
+    "lenet5": 61_706,
+    "tutorial": 62_006,
+    "mlp": 101_770,
+    "vgg16": 138_357_544,
+    "resnet18": 11_689_512,
+    "resnet50": 25_557_032,
+    "resnet20": 269_722,
+    "densenet121": 7_978_856,
+    "mobilenet_v2": 3_504_872,
+    "efficientnet_b0": 5_288_548,
+}
+MACS = {"vgg16": 15.4703e9, "resnet18": 1.8141e9, "resnet50": 4.0892e9, "mobilenet_v2": 0.3008e9}
+FIELDS = {"vgg16": 212, "resnet18": 435, "densenet121": 2071, "googlenet": 715, "efficientnet_b0": None, "mlp": None}
+
+
+def test_every_network_is_listed_with_its_size_cost_and_field() -> None:
+    rows = {row["name"]: row for row in list_networks()}
+    assert list(rows) == list(NETWORKS)
+    assert {name: rows[name]["parameters"] for name in PARAMETERS} == PARAMETERS
+    for name, macs in MACS.items():
+        assert abs(rows[name]["macs"] / macs - 1) < 2e-4, name
+    assert {name: rows[name]["receptive_field_px"] for name in FIELDS} == FIELDS
+    for row in rows.values():
+        assert row["title"]
+        assert row["source"]
+        assert row["licence"] == "Apache-2.0"
+        assert 1950 < row["year"] < 2100
