@@ -469,3 +469,13 @@ def test_the_example_of_a_lecture_runs(as_printed: bool, capsys: pytest.CaptureF
     assert [told.count(f"{number}. {stage.name}\n") for number, stage in enumerate(stages, 1)] == [1] * 8
     assert told.count("As on the slide.") == (5 if as_printed else 3)
     assert told.count("In torch: ") == (0 if as_printed else 8)
+
+
+@pytest.mark.slow
+def test_the_example_of_depth_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = load(ROOT / "examples/depth.py").main(depths=(8,), epochs=1, picture=tmp_path / "depth.png")
+    assert len(table) == 5
+    assert {len(trained.gradients) for trained in table.values()} == {7, 13, 19}
+    assert table["plain", "8"].parameters == table["residual", "8"].parameters == 75_002
+    assert capsys.readouterr().out.count("[") == 5
+    assert (tmp_path / "depth.png").stat().st_size > 10_000

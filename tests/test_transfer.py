@@ -200,6 +200,14 @@ def test_what_makes_no_sense_is_said_and_leaves_no_directory(tmp_path: Path, giv
     assert not folder.exists() or {path.name for path in folder.iterdir()} <= {".store"}
 
 
+def test_a_name_that_is_no_layer_is_refused_before_anything_is_decoded(tmp_path: Path) -> None:
+    stages: list[str] = []
+    given = options(freeze="stage", directory=str(tmp_path))
+    with pytest.raises(ConfigError, match="has no layer 'stage'"):
+        cl.train(two_classes(), progress=lambda stage, *_: stages.append(stage), **given)
+    assert stages == []
+
+
 @pytest.mark.usefixtures("without_report")
 def test_weights_that_are_not_for_sale_are_warned_of(tmp_path: Path) -> None:
     tensors, _ = artefact.read(small.finished().model_path)
@@ -228,6 +236,7 @@ def test_the_command_line_says_it_all(tmp_path: Path, monkeypatch: pytest.Monkey
     words += ["--set", "network.options={width=8}", "--name"]
     result = CliRunner().invoke(app, [*words, "a", "--freeze", "backbone"])
     assert result.exit_code == 0, result.output
+    assert Run.open("runs/a").read("run")["config"]["network"]["freeze"] == "backbone"
     assert "weights  " in result.stderr
     assert "features  32 features of 64 images, computed once" in result.stderr
     assert "a linear classifier on the starting weights: " in result.stdout

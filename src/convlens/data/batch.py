@@ -21,7 +21,8 @@ class Batch:
     """Some samples.
 
     Shapes:
-        images (N, H, W, C) uint8, or features (N, D) float32; targets (N, ...) int64 or float32; samples (N,) int64, rows of the store.
+        images (N, H, W, C) uint8, or features (N, D) float32; targets (N, ...) int64 or float32; samples (N,) int64,
+        rows of the store.
     """
 
     images: torch.Tensor

@@ -1,4 +1,4 @@
-"""The catalog as a table: every network with its size, its cost and what it sees, taken from the networks themselves."""
+"""The catalog as a table: every network with its size, its cost and what it sees, read off the networks themselves."""
 
 from __future__ import annotations
 

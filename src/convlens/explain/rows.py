@@ -115,8 +115,9 @@ def _layers(run: Record) -> list[_Layer]:
             continue
         if not (call.leaf and _is_one(call, steps[call])):
             found += [((layer.steps[-1].number, 1, 0), layer) for layer in _singles(call, steps[call])]
-        elif steps[call] or not isinstance(call.module, nn.Identity | nn.Sequential):
-            output = next(values_in(call.output), None)
+            continue
+        output = next(values_in(call.output), None)
+        if steps[call] or (output and not isinstance(call.module, nn.Identity | nn.Sequential)):
             layer = _Layer(call.name or call.kind, call.kind, steps[call], output, call.module)
             found.append(((call.first, 0, number), layer))
     return [layer for _, layer in sorted(found, key=lambda item: item[0])]
@@ -135,7 +136,7 @@ def _is_one(call: Call, steps: Iterable[Step]) -> bool:
 
 
 def _singles(call: Call, steps: Iterable[Step]) -> Iterator[_Layer]:
-    """Each step of a call by itself, with the rearrangements before it; named like the call if it alone has weights."""
+    """Each step of a call by itself, with the rearrangements before it; named like the call if it has its weights."""
     prefix = f"{call.name}." if call.name else ""
     own = {prefix + name for name, _ in [*_named(call.module)]}
     shown = [step for step in steps if (step.reads_input or ops.macs(step)) and not ops.is_hidden(step)]
@@ -145,7 +146,7 @@ def _singles(call: Call, steps: Iterable[Step]) -> Iterator[_Layer]:
         before.append(step)
         if step in shown:
             name, kind = prefix + ops.name_of(step), ops.name_of(step)
-            if call.name and weighted == [step]:
+            if call.name and not call.leaf and weighted == [step]:
                 name, kind = call.name, call.kind
             yield _Layer(name, kind, before, step.outputs[0] if step.outputs else None)
             before = []

@@ -12,35 +12,42 @@ if TYPE_CHECKING:
 
 GAP = "  "
 HEADS = ("layer", "kind", "output", "size", "parameters", "MACs", "memory", "field / jump")
-LEFT = 4  # columns of words; the others are numbers
-SIZE = 3  # the column that moves to a line of its own where it does not fit
-NAMES = (0, 1)  # the columns that are cut where nothing else helps
+SIZE, MEMORY = 3, 6  # what gives way where there is no room: the one to a line of its own, the other to the sum
+COLUMNS = ((0, 1, 2, 3, 4, 5, 6, 7), (0, 1, 2, 4, 5, 6, 7), (0, 1, 2, 4, 5, 7))
+NAME, KIND = 0, 1  # are cut where nothing else helps
 SMALLEST = 10
+INDENT = 14  # of the sums behind their names
 
 
 def table(anatomy: Anatomy, width: int | None = None) -> list[tuple[str, str]]:
     """Lines of text, each with what it is: `head`, `row`, `note` or `sum`.
 
     Args:
-        width: in characters; None for as many as it takes.
+        width: in characters, 80 or more; None for as many as it takes.
     """
-    cells = [_cells(row, anatomy.input_shape) for row in anatomy.rows]
-    one_line = width is None or sum(_widths([HEADS, *cells])) + len(GAP) * (len(HEADS) - 1) <= width
-    shown = [*range(len(HEADS))] if one_line else [i for i in range(len(HEADS)) if i != SIZE]
-    rows = [[line[i] for i in shown] for line in [HEADS, *cells]]
-    widths = _fitted(_widths(rows), width)
-    left = LEFT - (not one_line)
+    cells = [HEADS, *(_cells(row, anatomy.input_shape) for row in anatomy.rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    columns = next((shown for shown in COLUMNS if width is None or _total(widths, shown) <= width), COLUMNS[-1])
+    while width and _total(widths, columns) > width:
+        longer = max(NAME, KIND, key=lambda i: widths[i])
+        if widths[longer] <= SMALLEST:
+            break
+        widths[longer] -= 1
     output = _times(anatomy.output_shape) or "no tensor"
-    lines = [
-        ("sum", f"{anatomy.name}, input {_times(anatomy.input_shape)}, output {output}"),
-        ("sum", ""),
-        ("head", _line(rows[0], widths, left)),
-    ]
-    for full, row in zip(cells, rows[1:], strict=True):
-        lines.append(("row", _line(row, widths, left)))
-        if not one_line and full[SIZE]:
-            lines += [("note", part) for part in _folded(f"    {full[SIZE]}", width, indent=4)]
-    return [*lines, ("sum", ""), *(("sum", part) for text in _sums(anatomy.totals) for part in _folded(text, width))]
+    lines = [("sum", f"{anatomy.name}, input {_times(anatomy.input_shape)}, output {output}"), ("sum", "")]
+    for row in cells:
+        lines.append(("head" if row is HEADS else "row", _line(row, widths, columns)))
+        if SIZE not in columns and row is not HEADS and row[SIZE]:
+            lines += [("note", part) for part in _folded(row[SIZE], width, first=4, then=4)]
+    lines.append(("sum", ""))
+    for label, text in _sums(anatomy.totals):
+        first, *rest = _folded(text, width, first=INDENT, then=INDENT)
+        lines += [("sum", f"{label:{INDENT}}{first[INDENT:]}"), *(("sum", line) for line in rest)]
+    return lines
+
+
+def _total(widths: Sequence[int], columns: Sequence[int]) -> int:
+    return sum(widths[i] for i in columns) + len(GAP) * (len(columns) - 1)
 
 
 def _cells(row: Row, input_shape: Sequence[int]) -> tuple[str, ...]:
@@ -76,23 +83,25 @@ def _both(numbers: object) -> str:
     return str(found[0]) if len(found) == 1 else _times(numbers_, "x")
 
 
-def _sums(totals: Totals) -> list[str]:
+def _sums(totals: Totals) -> list[tuple[str, str]]:
+    learnt = f"{totals.trainable + totals.frozen:,}: {totals.trainable:,} trainable, {totals.frozen:,} frozen"
     macs = f"{totals.macs:,} multiply-accumulates ({short(totals.macs).strip()})"
-    lines = [
-        f"parameters   {totals.trainable + totals.frozen:,}: {totals.trainable:,} trainable, {totals.frozen:,} frozen; "
-        f"and {totals.buffers:,} numbers in buffers",
-        f"MACs         {macs}; FLOPs = 2 x MACs = {totals.flops:,}",
-        f"elementwise  {totals.elementwise:,} other operations: biases, normalisation, activations, pooling",
-        f"memory       {short(totals.activation_bytes)}B of activations for one image, "
-        f"{short(totals.weight_bytes)}B of weights",
-        "field/jump   side of what a unit sees of the image / distance between neighbours, in pixels, by the textbook; "
-        "'up to': exactly, for the unit that sees farthest",
+    memory = f"{short(totals.activation_bytes)}B of activations for one image, {short(totals.weight_bytes)}B of weights"
+    sums = [
+        ("parameters", f"{learnt}; and {totals.buffers:,} numbers in buffers"),
+        ("MACs", f"{macs}; FLOPs = 2 x MACs = {totals.flops:,}"),
+        ("elementwise", f"{totals.elementwise:,} other operations: biases, normalisation, activations, pooling"),
+        ("memory", memory),
+        (
+            "field / jump",
+            "pixels a unit sees from side to side / between neighbours, by the textbook; 'up to': exactly, at most",
+        ),
     ]
     if totals.unused:
-        lines.insert(1, f"             {totals.unused:,} of them take no part")
+        sums.insert(1, ("", f"{totals.unused:,} of them take no part"))
     if totals.unknown:
-        lines.append(f"unknown      {', '.join(totals.unknown)}: in no sum")
-    return lines
+        sums.append(("unknown", f"{', '.join(totals.unknown)}: in no sum"))
+    return sums
 
 
 def short(number: int) -> str:
@@ -109,38 +118,27 @@ def short(number: int) -> str:
     return f"{number} " if letters[0] == " " else f"{value:.{digits}f} {letters[0]}"
 
 
-def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
-    return [max(map(len, column)) for column in zip(*rows, strict=True)]
-
-
-def _fitted(widths: list[int], width: int | None) -> list[int]:
-    """Names are cut, the longer column first, until the table fits."""
-    while width and sum(widths) + len(GAP) * (len(widths) - 1) > width:
-        widest = max(NAMES, key=lambda i: widths[i])
-        if widths[widest] <= SMALLEST:
-            break
-        widths[widest] -= 1
-    return widths
-
-
-def _line(cells: Sequence[str], widths: Sequence[int], left: int) -> str:
+def _line(row: Sequence[str], widths: Sequence[int], columns: Sequence[int]) -> str:
     parts = []
-    for i, (cell, width) in enumerate(zip(cells, widths, strict=True)):
-        text = cell if len(cell) <= width else f"…{cell[len(cell) - width + 1 :]}"
-        parts.append(text.ljust(width) if i < left else text.rjust(width))
+    for i in columns:
+        text, width = row[i], widths[i]
+        if len(text) > width:  # of a path the end says most, of a class the beginning
+            text = f"…{text[len(text) - width + 1 :]}" if i == NAME else f"{text[: width - 1]}…"
+        parts.append(text.ljust(width) if i <= SIZE else text.rjust(width))
     return GAP.join(parts).rstrip()
 
 
-def _folded(text: str, width: int | None, indent: int = 13) -> list[str]:
-    """A line in pieces that fit, those after the first indented."""
-    pieces, line = [], ""
-    for word in text.split(" "):
-        if width and line and len(line) + 1 + len(word) > width:
-            pieces.append(line)
-            line = f"{' ' * indent}{word}"
-        else:
-            line = f"{line} {word}" if line or pieces else word
-    return [*pieces, line]
+def _folded(text: str, width: int | None, first: int, then: int) -> list[str]:
+    """A text in lines that fit, indented."""
+    if width is None:
+        return [" " * first + text]
+    lines, line = [], " " * first
+    for word in text.split():
+        if line.strip() and len(line) + 1 + len(word) > width:
+            lines.append(line)
+            line = " " * then
+        line += word if not line.strip() else f" {word}"
+    return [*lines, line]
 
 
 def _times(numbers: Sequence[int], sign: str = " x ") -> str:

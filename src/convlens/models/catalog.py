@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 from convlens.errors import ConfigError, ConvlensError, ShapeError, did_you_mean
