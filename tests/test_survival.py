@@ -267,7 +267,7 @@ def warnings(run: Run) -> list[str]:
     return [event["message"] for event in run.events if event["kind"] == "warning"]
 
 
-WIDE = "{width=16, dropout=0.1}"
+WIDE = "{width=32, dropout=0.1}"  # so that a checkpoint is larger than all that is left of a run
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from convlens.explain.steps import Record
 from convlens.shapes import Field, Window, receptive_fields
 from explain.random_networks import SIZE, Branches, Do, random_network
 
-ALL = (None, None, None)
+SCALE = torch.tensor(2.0)
 
 
 def run(network: nn.Module, *shape: int, dtype: torch.dtype = torch.float64) -> tuple[Record, ReceptiveFields]:
@@ -211,6 +211,35 @@ def test_what_does_not_read_the_input_sees_nothing() -> None:
     seen = fields.unit(recorded.output, (0, 1, 2, 2))
     assert seen
     assert seen.cells == ((), ())
+    assert fields.extent(recorded.output) == (0, 0)
+
+
+def test_weights_that_torch_does_not_know_of_are_constants() -> None:
+    class Hidden(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = [nn.Conv2d(1, 1, 3)]
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layers[0](x) * SCALE
+
+    recorded = record(Hidden(), torch.zeros(1, 1, 5, 5))
+    assert ReceptiveFields(recorded).line(recorded.output) == (Field(3, 1, 0),) * 2
+
+
+def test_a_view_by_strides_is_a_box() -> None:
+    class Strided(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = x[:, :, 1:] * 1
+            z = y.as_strided((3, 2), (1, 10), 5)  # columns before rows: row 2 and 4, columns 0 to 2
+            y.zero_()
+            return z * 1
+
+    recorded, fields = run(Strided(), 1, 6, 5)
+    (view,) = [step for step in recorded.steps if step.op == "as_strided"]
+    seen = fields.unit(view.outputs[0], (2, 1))
+    assert seen
+    assert seen.cells == ((4,), (2,))
     assert fields.extent(recorded.output) == (0, 0)
 
 

@@ -66,7 +66,7 @@ def permuted(step: Step, see: See) -> Found:
 def strided(step: Step, see: See) -> Found:
     """A view by strides, where it is a box of what it was made from."""
     x, found = only(step, see), step.arguments
-    base = Layout(found["self"].tensor.storage_offset(), x.shape, found["self"].tensor.stride())
+    base = found["self"].layout
     offset = base.offset if found["storage_offset"] is None else found["storage_offset"]
     within = place(Layout(offset, tuple(found["size"]), tuple(found["stride"])), base)
     if within is None:

@@ -167,7 +167,7 @@ def macs(step: Step) -> int | None:
 def elementwise(step: Step) -> int | None:
     """All other operations on single values; None where the operation is unknown."""
     found, out = step.arguments, _written(step)
-    bias = found.get("bias") if step.op == "convolution" else found.get("self") if step.op.startswith("add") else None
+    bias = found.get("bias") if step.op == "convolution" else found.get("self") if "add" in step.op else None
     if step.op == "convolution" or step.op in PRODUCTS:
         return math.prod(out) if isinstance(bias, Value) else 0
     if not is_known(step):

@@ -81,8 +81,6 @@ class _Recorder(TorchDispatchMode):
         self._leaked = False
         self._weights = {_place(t): name for name, t in [*network.named_parameters(), *network.named_buffers()]}
         self._memory_of_weights = {storage for storage, _ in self._weights}
-        attributes = [value for module in network.modules() for value in vars(module).values()]
-        self._constants = {_place(value) for value in attributes if isinstance(value, Tensor)}
         self.input = self._bind(x, Value(x, "input", reads_input=True))
         names, uses = {id(module): name for name, module in network.named_modules()}, Counter[int]()
 
@@ -160,18 +158,18 @@ class _Recorder(TorchDispatchMode):
     # tensors and values ---------------------------------------------------------------------------------------------
 
     def _value(self, tensor: Tensor) -> Value:
-        """What is known of a tensor; one that no step made is a weight, a constant, or met."""
+        """What is known of a tensor; one that no step made is a weight, or a constant that was there before."""
         place = _place(tensor)
         known = self._values.get(place[0], {}).get(place[1])
         if known is None:
             name = self._weights.get(place)
-            source = "weight" if name else "constant" if place in self._constants else MET
+            source = "weight" if name else MET if self._leaked else "constant"
             known = self._bind(tensor, Value(tensor, source, roots=frozenset([name] if name else [])))
         return known
 
     def _bind(self, tensor: Tensor, value: Value) -> Value:
-        storage, layout = _place(tensor)
-        self._values.setdefault(storage, {})[layout] = value
+        storage, value.layout = _place(tensor)
+        self._values.setdefault(storage, {})[value.layout] = value
         self._unwritten.setdefault(storage, []).append(value)
         self._alive.append(tensor)
         return value
@@ -179,9 +177,6 @@ class _Recorder(TorchDispatchMode):
     def _take_outputs(self, step: Step, result: Any) -> None:
         unread = step.arguments if step.op in BLANK else ["self"] if step.op in OVERWRITTEN else ()
         inputs = list(values_in({name: value for name, value in step.arguments.items() if name not in unread}))
-        if step.op == "lift_fresh":  # a number written in the code
-            for value in inputs:
-                value.source = "constant" if value.source == MET else value.source
         reads = any(value.reads_input or value.source == MET for value in inputs)
         roots = frozenset[str]().union(*(value.roots for value in inputs)) if not reads else frozenset[str]()
         source = MET if self._leaked else "step"

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from convlens.errors import ShapeError
+from convlens.explain.memory import Layout
 
 # what gives a tensor of the size of another without reading it
 BLANK = frozenset(f"{what}_like" for what in ("empty", "zeros", "ones", "full", "rand", "randn"))
@@ -25,6 +26,7 @@ class Value:
     Attributes:
         source: `input`, `weight` (a parameter or buffer), `constant`, `step`, or `met`, which is not known.
         step: the step that made it.
+        layout: how it lay in memory then.
         reads_input: the input had a part in it.
         roots: names of the parameters and buffers it was made from, where the input had no part.
     """
@@ -34,6 +36,7 @@ class Value:
     step: Step | None = field(default=None, repr=False)
     reads_input: bool = False
     roots: frozenset[str] = frozenset()
+    layout: Layout = field(default_factory=lambda: Layout(0, (), ()), repr=False)
 
     @property
     def shape(self) -> tuple[int, ...]:

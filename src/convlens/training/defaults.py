@@ -11,7 +11,7 @@ from typing import Any
 
 from convlens.config import Config, TrainConfig
 
-SEEN_IMAGES = 820_000
+SEEN_IMAGES = 770_000
 EPOCHS_FROM, EPOCHS_TO = 12, 40
 FINE_TUNE_EPOCHS, HEAD_EPOCHS = 10, 20
 DEPTH_DECAY = 0.7
@@ -88,7 +88,7 @@ def complete(config: Config, facts: Facts) -> Config:
     Example:
         >>> done = complete(Config(), Facts(train_images=54_000, size_px=28, from_scratch=True, normalised=True))
         >>> done.train.epochs, done.origins["train.epochs"]
-        (15, 'chosen: 54,000 training images, about 820,000 seen in all')
+        (14, 'chosen: 54,000 training images, about 770,000 seen in all')
     """
     for option, (value, reason) in _choices(config, facts).items():
         if config[option] == "auto":
