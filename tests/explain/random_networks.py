@@ -100,6 +100,7 @@ def layer(rng: random.Random, channels: int, linear: bool) -> nn.Module:
         lambda: nn.AdaptiveAvgPool2d((rng.choice([2, 3, 5]), rng.choice([1, 2, 4]))),
         lambda: nn.Upsample(scale_factor=rng.choice([1.5, 2, 2.3]), mode=rng.choice(["nearest", "nearest-exact"])),
         lambda: nn.ZeroPad2d((rng.choice([-1, 0, 2]), 1, p, rng.choice([-1, 3]))),
+        lambda: rng.choice([nn.ReflectionPad2d, nn.ReplicationPad2d, nn.CircularPad2d])((2, 0, 1, 2)),
         lambda: nn.BatchNorm2d(channels),
         lambda: nn.PixelShuffle(2),
         lambda: nn.PixelUnshuffle(rng.choice([2, 3])),
@@ -110,6 +111,7 @@ def layer(rng: random.Random, channels: int, linear: bool) -> nn.Module:
         lambda: Do(lambda x: x.flatten(2).reshape(x.shape[0], -1, x.shape[3], x.shape[2])),
         lambda: Do(lambda x: x + x.mean(meant, keepdim=True)),
         lambda: Do(lambda x: torch.stack(x.split([1, x.shape[1] - 1], 1)[1].unbind(1), 1).repeat(1, 1, 1, 2)),
+        lambda: Do(lambda x: x.new_ones(1, 1, 2, x.shape[2]) @ x if s > 1 else x @ x.new_ones(x.shape[3], 3)),
         lambda: Do(written_over),
         lambda: Do(half_in_place),
     ]
@@ -121,6 +123,7 @@ def layer(rng: random.Random, channels: int, linear: bool) -> nn.Module:
         lambda: nn.ReLU(inplace=True),
         lambda: nn.GroupNorm(groups, channels),
         lambda: nn.InstanceNorm2d(channels),
+        lambda: Do(lambda x: F.layer_norm(x, x.shape[-1:])),
         lambda: channels_last(channels, rng),
         lambda: nn.Sequential(nn.PReLU(), nn.Hardswish(), nn.GELU()),
         lambda: Do(lambda x: F.glu(torch.cat([x, x.flip(2)], 1), 1)),

@@ -148,6 +148,32 @@ def test_axes_may_change_places_and_keep_their_line() -> None:
     assert line(nn.Sequential(moved, Do(lambda x: x.flatten(1, 2))), 1, 8, 9) == (Field(3, 1, 0), Field(5, 2, 0))
 
 
+@pytest.mark.parametrize(("reads", "hull"), [("query", (4, 5)), ("key", (0, 7)), ("value", (0, 7))])
+def test_attention_reads_its_own_query_and_all_keys_and_values(reads: str, hull: tuple[int, int]) -> None:
+    def mixed(x: Tensor) -> Tensor:
+        tokens = x[:, :, ::2].transpose(1, 2)
+        parts = {name: tokens if name == reads else tokens.new_ones(1, 4, 3) for name in ("query", "key", "value")}
+        return nn.functional.scaled_dot_product_attention(**{name: part[None] for name, part in parts.items()})
+
+    recorded, fields = run(
+        nn.Sequential(nn.Conv1d(3, 3, 2, padding=0), nn.ConstantPad1d((0, 1), 0), Do(mixed)).double(), 3, 8
+    )
+    seen = fields.unit(recorded.output, (0, 0, 2, 0))
+    assert seen
+    assert seen.hull == (hull,)
+
+
+def test_groups_that_are_normalised_see_only_their_own_channels() -> None:
+    def cut(x: Tensor) -> Tensor:
+        return torch.cat([nn.functional.pad(x[:, :, :2], (0, 0, 0, 4)), x], 1)
+
+    recorded, fields = run(nn.Sequential(Do(cut), nn.GroupNorm(2, 2)).double(), 1, 6, 6)
+    first, second = (fields.unit(recorded.output, (0, channel, 5, 5)) for channel in (0, 1))
+    assert first
+    assert second
+    assert (first.hull, second.hull) == (((0, 1), (0, 5)), ((0, 5), (0, 5)))
+
+
 def test_a_dilated_window_leaves_cells_out() -> None:
     recorded, fields = run(nn.Conv2d(1, 1, 3, dilation=3, padding=3).double(), 1, 8, 8)
     seen = fields.unit(recorded.output, (0, 0, 0, 4))
