@@ -127,7 +127,7 @@ def by_hand(case: Case) -> float:
 
     model, config, data, hardware = prepared(case)
     engine = make_engine(model.network, config, data, hardware)
-    network, augment, batches = engine.network, engine.augment, engine.train
+    network, present, batches = engine.network, engine.present, engine.train
     optimiser = torch.optim.SGD(network.parameters(), 0.01, 0.9, nesterov=True, fused=True)
     network.train()
     losses, start = [], 0.0
@@ -135,7 +135,7 @@ def by_hand(case: Case) -> float:
         for step, batch in enumerate(batches.epoch(0)):
             if step == 2:
                 start = time.perf_counter()
-            x, y = augment(batch.images, batch.targets, batch.samples, 0)
+            x, y = present.changed(batch.images, batch.targets, batch.samples, 0)
             x = x.contiguous(memory_format=hardware.memory_format)
             optimiser.zero_grad(set_to_none=True)
             with hardware.autocast():

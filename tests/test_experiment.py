@@ -127,14 +127,14 @@ def test_the_test_set_is_opened_once_after_everything_else(tmp_path: Path, monke
     order: list[str] = []
     original = Model.outputs
 
-    def outputs(self: Model, images: Any, *more: Any) -> Any:
-        order.append(f"{len(images)} images, opened {(tmp_path / 'a' / 'test_opened.json').exists()}")
-        return original(self, images, *more)
+    def outputs(self: Model, images: Any, rows: Any, **more: Any) -> Any:
+        order.append(f"{len(rows)} images, opened {(tmp_path / 'a' / 'test_opened.json').exists()}")
+        return original(self, images, rows, **more)
 
     monkeypatch.setattr(Model, "outputs", outputs)
     cl.train(small.shared_photos(), directory=str(tmp_path), name="a", **{**small.OPTIONS, "epochs": 1})
     valid, test = (run.evaluation[part]["n"] for part in ("valid", "test"))
-    assert order == [f"{valid} images, opened False", f"{test} images, opened True", "1 images, opened True"]
+    assert order == [f"{valid} images, opened False", f"{test} images, opened True"]
 
 
 def test_arguments_or_a_config_or_a_file_say_the_same(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_the_batch_size_does_not_matter(model: Model, pictures: list[Path]) -> N
     whole = model.outputs(images)
     assert whole.shape == (23, 3)
     for batch_size in (1, 7, 23):
-        np.testing.assert_allclose(model.outputs(images, batch_size), whole, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(model.outputs(images, batch_size=batch_size), whole, rtol=0, atol=1e-5)
     assert model.outputs(images[:0]).shape == (0, 3)
 
 

@@ -272,13 +272,14 @@ WIDE = "{width=32, dropout=0.1}"  # so that a checkpoint is larger than all that
 
 @pytest.mark.slow
 def test_a_disk_with_room_for_the_result_alone_is_enough(warm: Warm, disk: Path, tmp_path: Path) -> None:
-    command = words(network__options=WIDE)
+    command = words(network__options=WIDE, train__checkpoint_seconds=1e-6)  # one after every step, so that two are kept
     (tmp_path / "other").mkdir()
     assert warm.run(tmp_path / "other", *command).code == 0
     whole = Run.open(tmp_path / "other" / "runs" / "a")
     files = [path for path in whole.directory.iterdir() if path.is_file()]
     call = warm.start(tmp_path, *command)
     assert call.until(lambda: after_step(5)(disk / "a"))
+    call.send(signal.SIGSTOP)
     kept = {path.name: path.read_bytes() for path in (disk / "a" / "checkpoints").glob("step-*.safetensors")}
     ballast = fill(call, disk, leave=sum(path.stat().st_size + 8192 for path in files))
     assert call.wait() == 0, call.err

@@ -22,6 +22,17 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 DEFAULT = "default"
+TaskName = Literal["classify", "regress", "segment", "reconstruct", "denoise", "anomaly", "detect"]
+Kind = Literal["class", "number", "mask", "picture", "boxes"]
+KINDS: dict[str, Kind] = {  # what every task learns from
+    "classify": "class",
+    "regress": "number",
+    "segment": "mask",
+    "reconstruct": "picture",
+    "denoise": "picture",
+    "anomaly": "picture",
+    "detect": "boxes",
+}
 
 
 class Section(BaseModel):
@@ -49,6 +60,9 @@ class DataConfig(Section):
     size_px: Annotated[int, Field(ge=4, le=4096)] | Auto = Field(
         default="auto", description="side of the network's input"
     )
+    store_px: Annotated[int, Field(ge=4, le=8192)] | Auto = Field(
+        default="auto", description="side at which images are kept; where larger, training sees windows of size_px"
+    )
     channels: Annotated[int, Field(ge=1, le=64)] | Auto = Field(
         default="auto", description="1 grey, 3 RGB, n for arrays"
     )
@@ -59,6 +73,17 @@ class DataConfig(Section):
     )
     background: tuple[int, int, int] = Field(default=(255, 255, 255), description="colour under transparent pixels")
     bounds: tuple[float, float] | None = Field(default=None, description="regress: every number lies between these")
+    masks: str | None = Field(default=None, description="segment: folder with a mask for each image, of the same name")
+    mask_values: dict[str, str] | list[str] | None = Field(
+        default=None, description="segment: the class that each value of the masks means, or their names from 0 up"
+    )
+    corruption: str = Field(
+        default="gaussian:0.1", description="denoise: gaussian:SIGMA, poisson:PHOTONS or salt-and-pepper:SHARE"
+    )
+    normal: str | None = Field(default=None, description="anomaly: the class that is normal, where there are several")
+    format: Literal["auto", "voc", "coco", "yolo", "csv"] = Field(
+        default="auto", description="detect: how the boxes are written"
+    )
     white_level: Annotated[int, Field(ge=2)] | Auto = Field(
         default="auto", description="16-bit value shown as white; auto: 65535"
     )
@@ -71,7 +96,7 @@ class DataConfig(Section):
 class AugmentConfig(Section):
     """Random changes to training images; each draw is a function of (seed, epoch, sample)."""
 
-    preset: Literal["auto", "none", "digits", "objects", "photos"] = Field(
+    preset: Literal["auto", "none", "digits", "objects", "photos", "scans"] = Field(
         default="auto", description="a starting point for the options below"
     )
     flip: Literal["none", "horizontal", "vertical", "both"] | Auto = Field(default="auto", description="mirror images")
@@ -149,7 +174,10 @@ class TrainConfig(Section):
         default=0.1, description="step, exponential: factor of each drop"
     )
     decay: Annotated[float, Field(ge=0.0)] = Field(default=0.1, description="time: rate / (1 + decay x epoch)")
-    loss: Literal["squared", "absolute", "huber"] = Field(default="huber", description="regress: what an error costs")
+    loss: str = Field(
+        default="auto",
+        description="regress, pictures: squared, absolute, huber; segment: cross_entropy, dice, focal, or with +dice",
+    )
     label_smoothing: Fraction | Auto = Field(default="auto", description="share of the target spread over all classes")
     class_weights: Literal["none", "balanced"] = Field(default="none", description="weigh the loss against imbalance")
     clip_norm: Positive | None = Field(default=None, description="largest norm of the gradient")
@@ -188,6 +216,9 @@ class EvaluateConfig(Section):
     linear_probe: bool = Field(
         default=True, description="beside fine-tuning, score a linear classifier on the starting weights' features"
     )
+    false_alarms: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        default=0.05, description="anomaly: share of normal images that may raise an alarm"
+    )
     abstain: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
         default=None, description="accuracy promised on what is answered; below it the network says 'unsure'"
     )
@@ -215,7 +246,7 @@ class Config(Section):
         convlens.errors.ConfigError: --set: there is no option 'train.epoch'. Did you mean 'train.epochs'?
     """
 
-    task: Literal["classify", "regress"] = Field(default="classify", description="what is asked of the network")
+    task: TaskName = Field(default="classify", description="what is asked of the network")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(default=0, description="decides every random draw")
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()

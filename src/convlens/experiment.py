@@ -38,6 +38,7 @@ from convlens.models.licence import restriction
 from convlens.models.walk import walk
 from convlens.run import Run
 from convlens.summary import draw_contact_sheet, summarise
+from convlens.tasks.task import Seen
 from convlens.training.callbacks import Callback, TensorBoard
 from convlens.training.checkpoint import Checkpoints
 from convlens.training.features import Features
@@ -150,9 +151,10 @@ def check(source: Any, *, progress: Progress | None = None, **options: Any) -> t
 
 def build_network(config: Config, source: Source) -> tuple[Config, Model, Wanted]:
     """The network for a source, with its starting weights, before any image is decoded."""
-    classes = names_of_outputs(source, config.data)
     if config.network.layers is not None and config.origins.get("network.name") == DEFAULT:
         config = config.choose("network.name", "layers", "network.layers is given")
+    if config.origins.get("network.name") == DEFAULT and config.task in catalog.DEFAULTS:
+        config = config.choose("network.name", catalog.DEFAULTS[config.task], f"the usual one for {config.task}")
     require_weights(config)
     name = config.network.name
     if reserved := RESERVED & config.network.options.keys():
@@ -164,6 +166,7 @@ def build_network(config: Config, source: Source) -> tuple[Config, Model, Wanted
     expected = catalog.expected_input(name, config.network.weights, config.network.pretrained)
     wanted = Wanted(smallest_px=smallest_px, **expected)
     config = choose_input(config, source, wanted)
+    classes = names_of_outputs(source, config.data, int(config.data.channels))
     torch.random.default_generator.manual_seed(config.seed)
     options = dict(config.network.options)
     if config.network.layers is not None:
@@ -296,7 +299,7 @@ class _Path:
         model.history = run.history
         probe = None
         if probed:
-            known = engine.preprocess if isinstance(engine.preprocess, Features) else None
+            known = engine.present if isinstance(engine.present, Features) else None
             probe = partial(linear_probe, start, prepared, device=hardware.device, known=known)
         self._finish(config, model, prepared, engine.state.best_epoch, probe)
         if checkpoints.failed:
@@ -309,6 +312,7 @@ class _Path:
         """Calibrate on validation, look at the test once, write model, evaluation and report."""
         run, split, store, targets = self.run, prepared.split, prepared.store, prepared.targets
         level = config.evaluate.level
+        promise = config.evaluate.false_alarms if config.task == "anomaly" else config.evaluate.abstain
         model.card |= {
             "config": _portable(config),
             "data": {
@@ -322,18 +326,20 @@ class _Path:
         evaluation: dict[str, Any] = {"best_epoch": best_epoch}
         started = time.perf_counter()
         if len(split.valid):
-            outputs = model.outputs(store.images[split.valid])
+            outputs, seen = model.outputs(store.images, split.valid, scored=True), Seen(store.images, split.valid)
             if config.evaluate.calibrate:
                 try:
-                    model.asks.settle(outputs, targets[split.valid], promise=config.evaluate.abstain, level=level)
+                    model.asks.settle(outputs, targets[split.valid], seen, promise=promise, level=level)
                 except DataError as error:  # what was trained for hours is kept
                     run.events.add("warning", f"{error} The model has no such rule: it always answers.")
-            evaluation["valid"] = model.asks.report(outputs, targets[split.valid], level=level, seed=config.seed)
+            found = model.asks.report(outputs, targets[split.valid], seen, level=level, seed=config.seed)
+            evaluation["valid"] = found
         test_outputs = np.zeros((0, len(prepared.classes)), np.float32)
         if len(split.test):
             evaluation["test_opened"] = run.count_test_opening()
-            test_outputs = model.outputs(store.images[split.test])
-            evaluation["test"] = model.asks.report(test_outputs, targets[split.test], level=level, seed=config.seed)
+            test_outputs, seen = model.outputs(store.images, split.test, scored=True), Seen(store.images, split.test)
+            found = model.asks.report(test_outputs, targets[split.test], seen, level=level, seed=config.seed)
+            evaluation["test"] = found
         if probe:
             evaluation["linear_probe"] = probe(level=level, seed=config.seed)
         evaluation["seconds"] = round(time.perf_counter() - started, 3)

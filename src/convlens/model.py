@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import datetime
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -24,11 +24,14 @@ import torch
 from torch import Tensor, nn
 
 from convlens import artefact
-from convlens.config import Config, by_leaf
+from convlens.config import KINDS, Config, by_leaf
 from convlens.data.batch import Batches
 from convlens.data.classes import Classes
-from convlens.data.prepare import Prepared, Wanted, choose_input, make_preprocess, open_all, prepare
+from convlens.data.mask_map import MaskMap
+from convlens.data.noise import Noise
+from convlens.data.prepare import Prepared, Wanted, choose_input, make_preprocess, open_all, prepare, require_healthy
 from convlens.data.preprocess import Preprocess
+from convlens.data.present import make_present
 from convlens.data.sources import Source, open_source
 from convlens.data.store import build_store
 from convlens.data.targets import make_targets
@@ -36,18 +39,21 @@ from convlens.errors import ArtefactError, BadImage, ConfigError, ConvlensError,
 from convlens.models import stored
 from convlens.models.walk import walk
 from convlens.tasks.catalog import TASKS, make
-from convlens.tasks.task import Task
+from convlens.tasks.task import Frame, Seen, Task
 from convlens.training.callbacks import Callback
 from convlens.training.engine import run_network
 from convlens.training.hardware import Hardware, tune_allocator
 from convlens.training.history import History
 from convlens.training.plan import make_engine, make_plan
+from convlens.training.transfer import in_evaluation
 from convlens.version import __version__
 
 CHUNK = 64
 GOLDEN_TOLERANCE = 1e-3
+GOLDEN_VALUES = 1000  # of an answer as large as a picture
 LARGEST_PX = 8192
 IDLE_IN_FIT = ("task", "data.source", "network.", "train.checkpoint", "evaluate.", "run.name", "run.tensorboard")
+Read = tuple[str, tuple[np.ndarray, Frame] | BadImage]
 OF_THE_INPUT = ("data.size_px", "data.channels", "data.fit", "data.normalise", "data.background", "data.white_level")
 USED_IN_EVALUATE = ("data.image_column", "data.label_column", "data.split_column", "data.memory_mb", "run.directory")
 
@@ -139,20 +145,68 @@ class Model:
         _, classes = self._ready()
         return make(self.task, classes.names, self.card)
 
-    def outputs(self, images: np.ndarray, batch_size: int = CHUNK) -> np.ndarray:
-        """What the network says to stored images, such as logits.
+    def outputs(
+        self, images: np.ndarray, rows: np.ndarray | None = None, *, scored: bool = False, batch_size: int = CHUNK
+    ) -> np.ndarray:
+        """What the network says to stored images, as far as the task keeps it: logits, the class of each pixel, ...
+
+        Args:
+            rows: of which images; of all by default.
+            scored: show them as in validation: where noise is part of the task, with the noise that each row gets.
 
         Shapes:
-            images (N, store H, store W, C) uint8 -> (N, ...) float32; (N, K) for K classes.
+            images (N, store H, store W, C) uint8 -> (n, ...); logits (n, K) float32 for K classes.
         """
-        preprocess, classes = self._ready()
+        asks = self.asks
+        found = [asks.keep(part).cpu().numpy() for part in self._run(images, rows, scored, batch_size)]
+        return np.concatenate(found) if found else np.zeros((0, len(asks.names)), np.float32)
+
+    def _run(
+        self, images: np.ndarray, rows: np.ndarray | None = None, scored: bool = False, batch_size: int = CHUNK
+    ) -> Iterator[Tensor]:
+        preprocess, _ = self._ready()
         tune_allocator()
+        facts, rows = self.card.get("data", {}), np.arange(len(images)) if rows is None else rows
+        noise = Noise.parse(facts["noise"]) if scored and "noise" in facts else None
+        present = make_present(KINDS[self.task], preprocess, noise=noise, seed=facts.get("noise_seed", 0))
         zeros = np.zeros(len(images), dtype=np.int64)
-        batches = Batches(images, zeros, np.arange(len(images)), batch_size=batch_size, seed=0, shuffle=False)
+        batches = Batches(images, zeros, rows, batch_size=batch_size, seed=0, shuffle=False)
         device = str(next(self.network.parameters()).device)
         hardware = Hardware(device=device, layout="channels_last")
-        found = [outputs.cpu().numpy() for outputs, _ in run_network(self.network, batches, preprocess, hardware)]
-        return np.concatenate(found) if found else np.zeros((0, len(classes)), np.float32)
+        for outputs, _ in run_network(self.network, batches, present, hardware):
+            yield outputs
+
+    def codes(self, images: np.ndarray, rows: np.ndarray | None = None, batch_size: int = CHUNK) -> np.ndarray:
+        """The codes of stored images, where the network has an `encode`.
+
+        Shapes:
+            images (N, store H, store W, C) uint8 -> (n, code) float32
+        """
+        preprocess, _ = self._ready()
+        encode = self._part("encode")
+        device, rows = next(self.network.parameters()).device, np.arange(len(images)) if rows is None else rows
+        found = []
+        with in_evaluation(self.network), torch.inference_mode():
+            for start in range(0, len(rows), batch_size):
+                x = preprocess.tensor(torch.from_numpy(images[rows[start : start + batch_size]]).to(device))
+                found.append(encode(x).cpu().numpy())
+        return np.concatenate(found)
+
+    def decoded(self, codes: np.ndarray) -> np.ndarray:
+        """The pictures of codes, in levels 0..1, where the network has a `decode`.
+
+        Shapes:
+            (n, code) float32 -> (n, C, H, W) float32
+        """
+        device = next(self.network.parameters()).device
+        with in_evaluation(self.network), torch.inference_mode():
+            return self.asks.keep(self._part("decode")(torch.from_numpy(codes).to(device))).cpu().numpy()
+
+    def _part(self, name: str) -> Callable[[Tensor], Tensor]:
+        part = getattr(self.network, name, None)
+        if part is None:
+            raise ConfigError(f"This network has no code: it has no '{name}'. An autoencoder has.")
+        return part
 
     def predict(self, images: Any, *, top: int = 3) -> Any:
         """Name what is in one image, or in many.
@@ -175,8 +229,10 @@ class Model:
         if isinstance(images, list | tuple):
             return list(self.predict_each(images, top=top))
         preprocess, _ = self._ready()
-        pixels = preprocess.pixels(preprocess.decode(images))
-        return self.asks.answers([_name_of(images, 0)], self.outputs(pixels[None]), top)[0]
+        decoded = preprocess.decode(images)
+        pixels = preprocess.pixels(decoded)[None]
+        seen = Seen(pixels, np.arange(1), [Frame(decoded.size_px, preprocess)])
+        return self.asks.answers([_name_of(images, 0)], self.outputs(pixels), seen, top)[0]
 
     def predict_each(self, images: Iterable[Any], *, top: int = 3, names: Iterable[str] | None = None) -> Iterable[Any]:
         """Predict many images in a stream: as many answers as images, in their order, in bounded memory.
@@ -186,12 +242,13 @@ class Model:
         """
         preprocess, _ = self._ready()
 
-        def read(item: tuple[str, Any]) -> tuple[str, np.ndarray | BadImage]:
+        def read(item: tuple[str, Any]) -> Read:
             name, image = item
             try:
-                return name, preprocess.pixels(preprocess.decode(image, name))
+                decoded = preprocess.decode(image, name)
             except BadImage as error:
                 return name, error
+            return name, (preprocess.pixels(decoded), Frame(decoded.size_px, preprocess))
 
         numbered = ((_name_of(image, number), image) for number, image in enumerate(images))
         named = numbered if names is None else zip(names, images, strict=True)
@@ -199,13 +256,17 @@ class Model:
             while chunk := list(islice(named, CHUNK)):
                 yield from self._chunk(list(pool.map(read, chunk)), top)
 
-    def _chunk(self, read: list[tuple[str, np.ndarray | BadImage]], top: int) -> list[Any]:
-        good = [(name, pixels) for name, pixels in read if isinstance(pixels, np.ndarray)]
-        outputs = self.outputs(np.stack([pixels for _, pixels in good])) if good else np.zeros((0, 0))
-        answers = iter(self.asks.answers([name for name, _ in good], outputs, top))
+    def _chunk(self, read: list[Read], top: int) -> list[Any]:
+        good = [(name, found) for name, found in read if not isinstance(found, BadImage)]
+        answers = iter(())
+        if good:
+            names, frames = [name for name, _ in good], [frame for _, (_, frame) in good]
+            pixels = np.stack([stored for _, (stored, _) in good])
+            seen = Seen(pixels, np.arange(len(pixels)), frames)
+            answers = iter(self.asks.answers(names, self.outputs(pixels), seen, top))
         return [
-            self.asks.unreadable(name, pixels.reason) if isinstance(pixels, BadImage) else next(answers)
-            for name, pixels in read
+            self.asks.unreadable(name, found.reason) if isinstance(found, BadImage) else next(answers)
+            for name, found in read
         ]
 
     def evaluate(self, data: Any, *, split: str | None = None, level: float = 0.95, **options: Any) -> dict[str, Any]:
@@ -227,21 +288,34 @@ class Model:
         config = Config.build(by_leaf(options), origin="evaluate")
         given = [name for name, origin in config.origins.items() if origin == "evaluate"]
         _refuse([name for name in given if name not in USED_IN_EVALUATE], "evaluate")
-        source = data if isinstance(data, Source) else open_source(data, config.data, numeric=self.task == "regress")
+        if not isinstance(data, Source):
+            data = open_source(data, config.data, kind=KINDS[self.task])
+        source = self._with_meaning(data)
         if split:
             kept = tuple(record for record in source.records if record.split == split)
             if not kept:
                 raise DataError(f"{source.name} has no {split} part.")
             source = replace(source, records=kept)
-        make_targets(source, source.records, config.data, classes)  # before anything is decoded
+        if source.kind == "class":
+            classes.indices([str(record.label) for record in source.records], source.name)  # before anything is decoded
         folder = Path(config.run.directory) / ".store"
         store = build_store(source, preprocess, directory=folder, memory_mb=config.data.memory_mb, threads=2)
-        targets = make_targets(source, store.records, config.data, classes).values
-        if not len(targets):
+        groups = self.card.get("data", {}).get("groups", ())
+        answers = make_targets(source, store.records, store.kept, config.data, preprocess, classes, groups)
+        require_healthy(answers.findings, strict=False)
+        if not len(answers.values):
             raise DataError(f"{source.name} has no labelled image that can be read.")
-        report = self.asks.report(self.outputs(store.images), targets, level=level, seed=0)
+        rows = np.arange(len(store.images))
+        outputs = self.outputs(store.images, rows, scored=True)
+        report = self.asks.report(outputs, answers.values, Seen(store.images, rows), level=level, seed=0)
         report["unreadable"] = [{"id": f.id, "reason": f.reason} for f in store.facts if not f.ok]
         return report
+
+    def _with_meaning(self, source: Source) -> Source:
+        """The source with the meaning its masks had in training: one map of values, wherever they are read."""
+        if source.kind != "mask":
+            return source
+        return replace(source, mask_map=MaskMap.from_json(self.card["data"]["mask"]))
 
     # the file ---------------------------------------------------------------------------------------------------
 
@@ -300,10 +374,10 @@ class Model:
         keys = ("in_channels", "outputs", "size_px")
         wanted = dict(zip(keys, (preprocess.policy.channels, len(classes), list(preprocess.size_px)), strict=True))
         built = {key: architecture[key] for key in keys} if architecture else wanted
-        if built != wanted or len(card["golden"]) != len(classes) or max(preprocess.store_px) > LARGEST_PX:
+        if built != wanted or not len(card["golden"]) or max(preprocess.store_px) > LARGEST_PX:
             raise ArtefactError(
-                f"Its card contradicts itself: classes and preprocessing say {wanted}, the network {built}, with "
-                f"{len(card['golden'])} outputs stored. Use another copy."
+                f"Its card contradicts itself: classes and preprocessing say {wanted}, the network {built}. "
+                f"Use another copy."
             )
         if network is None:
             network = stored.rebuild(card["network"], tensors)
@@ -314,11 +388,14 @@ class Model:
 
     def _golden(self) -> list[float]:
         preprocess, _ = self._ready()
-        return [round(float(v), 6) for v in self.outputs(golden_image(preprocess)[None])[0]]
+        answer = next(self._run(golden_image(preprocess)[None]))[0].cpu().flatten()
+        places = np.linspace(0, len(answer) - 1, min(len(answer), GOLDEN_VALUES)).astype(np.int64)
+        return [round(float(v), 6) for v in answer[places]]
 
     def _check_golden(self, golden: list[float]) -> None:
         found, allowed = self._golden(), GOLDEN_TOLERANCE * max(1.0, *map(abs, golden))
-        if not all(abs(a - b) <= allowed for a, b in zip(found, golden, strict=True)):
+        same = len(found) == len(golden) and all(abs(a - b) <= allowed for a, b in zip(found, golden, strict=True))
+        if not same:
             raise ArtefactError(
                 f"The network does not answer the built-in test image as it did when it was saved (expected "
                 f"{golden[:3]}..., got {found[:3]}...). The network or the preprocessing has changed."

@@ -11,13 +11,11 @@ import numpy as np
 import torch
 
 from convlens.config import Config
-from convlens.data.augment import Augment
 from convlens.data.prepare import Prepared
 from convlens.metrics.decision import decide, risk_coverage
 from convlens.model import Model, versions
-from convlens.report import numbers_page
 from convlens.report.figures import contact_sheet
-from convlens.report.numbers_page import number_sections
+from convlens.report.overlay import overlay
 from convlens.report.page import (
     Confidence,
     DataSummary,
@@ -29,9 +27,10 @@ from convlens.report.page import (
     Timing,
     write,
 )
-from convlens.report.sections import Section
 from convlens.run import Run
+from convlens.showcase import READINGS, answer_sections, picture
 from convlens.tasks.classify import Classify
+from convlens.training.plan import present_of
 
 MOST_MISTAKES = 24
 SHEET_IMAGES, SHEET_DRAWS = 12, 5
@@ -49,7 +48,7 @@ def summarise(run: Run, config: Config, prepared: Prepared, model: Model, test_o
         classified(asks, evaluation, prepared, test_outputs)
         if isinstance(asks, Classify)
         else {
-            "sections": sections(evaluation, prepared),
+            "sections": answer_sections(evaluation, prepared, model, test_outputs),
             "figure": asks.figure,
         }
     )
@@ -58,7 +57,7 @@ def summarise(run: Run, config: Config, prepared: Prepared, model: Model, test_o
         task=config.task,
         created=stored["created"],
         duration_s=stored["preparing_s"] + sum(features_s.values()) + training_s + evaluation["seconds"],
-        headline=_headline(evaluation),
+        headline=_headline(config.task, evaluation),
         test_opened=evaluation.get("test_opened", 0),
         data=_data(config, prepared),
         network=NetworkSummary(
@@ -107,21 +106,6 @@ def classified(
     }
 
 
-def sections(evaluation: dict[str, Any], prepared: Prepared) -> list[Section]:
-    """What the page of a regression shows of the part that gave the score."""
-    if "headline" not in evaluation:
-        return []
-    part = evaluation["headline"]["part"]
-    report, rows = evaluation[part], getattr(prepared.split, part)
-    shown = {worst["position"] for target in report["per_target"] for worst in target["worst"]}
-    pictures = {i: (_picture(prepared, int(rows[i])), prepared.store.records[int(rows[i])].id) for i in shown}
-    return number_sections(report, pictures)
-
-
-def _picture(prepared: Prepared, row: int) -> bytes:
-    return contact_sheet([[prepared.store.images[row]]])
-
-
 def find_mistakes(classify: Classify, prepared: Prepared, test_logits: np.ndarray) -> list[Mistake]:
     """The wrong answers on the test set, the most confident first."""
     rows = prepared.split.test[: len(test_logits)]
@@ -135,7 +119,7 @@ def find_mistakes(classify: Classify, prepared: Prepared, test_logits: np.ndarra
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_MISTAKES]
     return [
         Mistake(
-            png=_picture(prepared, int(rows[i])),
+            png=picture(prepared, int(rows[i])),
             true=names[truth[i]],
             predicted=names[answers[i]],
             probability=float(confidence[i]),
@@ -146,26 +130,33 @@ def find_mistakes(classify: Classify, prepared: Prepared, test_logits: np.ndarra
 
 
 def draw_contact_sheet(config: Config, prepared: Prepared) -> bytes:
-    """Some training images as stored, and under each what augmentation makes of it in several epochs, as PNG."""
+    """Some training images as stored, and under each what training sees of it in several epochs, as PNG.
+
+    Masks are laid over the images; of noisy pictures the noise is shown.
+    """
     rows = prepared.split.train
-    chosen = np.sort(rows)[:: max(1, len(rows) // SHEET_IMAGES)][:SHEET_IMAGES]
-    images = prepared.store.images[np.sort(chosen)]
-    augment = Augment(config.augment, prepared.preprocess, seed=config.seed, classes=len(prepared.classes))
-    targets = torch.from_numpy(prepared.targets[chosen])
-    drawn = [list(images)]
+    chosen = np.sort(np.sort(rows)[:: max(1, len(rows) // SHEET_IMAGES)][:SHEET_IMAGES])
+    images, targets = prepared.store.images[chosen], prepared.targets[chosen]
+    shown, masks = present_of(config, prepared), prepared.answers.kind == "mask"
+    drawn = [_laid_over(images, targets) if masks else list(images)]
     for epoch in range(SHEET_DRAWS):
-        x, _ = augment(torch.from_numpy(images), targets, chosen, epoch)
-        drawn.append(list(prepared.preprocess.picture(x)))
+        x, y = shown.changed(torch.from_numpy(images), torch.from_numpy(targets), chosen, epoch)
+        pictures = prepared.preprocess.picture(x)
+        drawn.append(_laid_over(pictures, y.numpy()) if masks else list(pictures))
     return contact_sheet(drawn)
 
 
-def _headline(evaluation: dict[str, Any]) -> Headline | None:
+def _laid_over(images: np.ndarray, masks: np.ndarray) -> list[np.ndarray]:
+    return [overlay(image, mask) for image, mask in zip(images, masks, strict=True)]
+
+
+def _headline(task: str, evaluation: dict[str, Any]) -> Headline | None:
     found = evaluation.get("headline")
     if not found:
         return None
     report = evaluation[found["part"]]
-    if "per_target" in report:
-        return Headline(found["name"], found["value"], None, found["part"], numbers_page.reading(report))
+    if task in READINGS:
+        return Headline(found["name"], found["value"], None, found["part"], READINGS[task](report))
     return replace(Headline.of(report, found["name"], found["part"]), probe=found.get("linear_probe"))
 
 

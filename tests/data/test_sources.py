@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from convlens.config import DataConfig
-from convlens.data import sources
+from convlens.data import folders
 from convlens.data.findings import Finding
 from convlens.data.sources import Record, Source, open_source
 from convlens.errors import ConfigError, DataError
@@ -74,7 +74,7 @@ def test_the_order_of_the_file_system_does_not_matter(root, monkeypatch):
         def __exit__(self, *_):
             pass
 
-    monkeypatch.setattr(sources.os, "scandir", lambda path: Backwards(reversed(list(scan(path)))))
+    monkeypatch.setattr(folders.os, "scandir", lambda path: Backwards(reversed(list(scan(path)))))
     assert open_source(root, AUTO) == forwards
 
 
@@ -275,7 +275,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error_finding(root, monkeypatch):
             raise PermissionError(13, "Permission denied")
         return scan(path)
 
-    monkeypatch.setattr(sources.os, "scandir", refuse)
+    monkeypatch.setattr(folders.os, "scandir", refuse)
     finding = found(open_source(root, AUTO))["unreadable-folder"]
     assert (finding.severity, finding.records) == ("error", ("c/ (Permission denied)",))
 

@@ -130,3 +130,84 @@ def test_without_timm_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ConfigError, match=r"pip install 'convlens\[timm\]'"):
         build()
+
+
+# encoders -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet", "test_convnext", "test_vit3", "test_byobnet"])
+def test_an_encoder_gives_the_maps_it_says_from_fine_to_coarse(name: str) -> None:
+    found = backbone.encoder(name, 2, size_px=(64, 96)).eval()
+    maps = found(torch.rand(1, 2, 64, 96))
+    shapes = [(1, c, 64 // r, 96 // r) for c, r in zip(found.channels, found.reductions, strict=True)]
+    assert [tuple(one.shape) for one in maps] == shapes
+    assert found.reductions == sorted(set(found.reductions))
+
+
+def test_maps_with_the_channels_last_come_with_the_channels_second() -> None:
+    found = backbone.encoder("swin_tiny_patch4_window7_224", 3, size_px=64, embed_dim=12, depths=[1, 1, 1, 1]).eval()
+    assert [tuple(one.shape) for one in found(torch.rand(1, 3, 64, 64))] == [
+        (1, 12, 16, 16),
+        (1, 24, 8, 8),
+        (1, 48, 4, 4),
+        (1, 96, 2, 2),
+    ]
+
+
+def test_of_maps_of_one_size_an_encoder_gives_the_last() -> None:
+    found = backbone.encoder("test_vit3", 3, size_px=64).eval()
+    maps = found.body(torch.rand(1, 3, 64, 64))
+    assert len(maps) > 1
+    assert (len(found.channels), found.reductions) == (1, [16])
+    assert not torch.equal(maps[0], maps[-1])
+    x = torch.rand(1, 3, 64, 64)
+    assert torch.equal(found(x)[0], found.body(x)[-1])
+
+
+def test_options_of_an_encoder_reach_timm() -> None:
+    found = backbone.encoder("test_efficientnet", 3, pad_type="same", out_indices=[0, 2])
+    assert found.reductions == [2, 8]
+    assert "Conv2dSame" in {type(module).__name__ for module in found.modules()}
+
+
+@pytest.mark.parametrize(
+    "name", ["test_efficientnet", "test_resnet", "test_convnext", "test_vit3", "test_nfnet", "vgg11"]
+)
+def test_an_encoder_knows_its_names_in_the_classifier(name: str) -> None:
+    with torch.device("meta"):
+        found, whole = backbone.encoder(name, 3, size_px=64), timm.create_model(name)
+    part, mine, theirs = found.classifier_part(), found.state_dict(), whole.state_dict()
+    assert list(part.names) == list(mine)
+    assert len(set(part.names.values())) == len(mine)
+    assert part.names.keys() == mine.keys()
+    left = [key for key in theirs if key not in part.names.values()]
+    assert {key.split(".")[0] for key in left} <= {
+        "conv_head",
+        "bn2",
+        "classifier",
+        "fc",
+        "head",
+        "norm",
+        "fc_norm",
+        "final_conv",
+        "pre_logits",
+        "attn_pool",
+    }, left
+    assert list(part.shapes) == list(theirs)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("mobilnetv2_100", {}, "no network 'mobilnetv2_100'. The nearest are mobilenetv2_100,"),
+        ("test_efficientnet", {"bogus": 3}, "cannot give its feature maps with bogus=3"),
+        ("test_efficientnet", {"out_indices": [9]}, r"cannot give its feature maps with out_indices=\[9\]"),
+        ("test_efficientnet", {"checkpoint_path": "/etc/passwd"}, "does not take 'checkpoint_path'"),
+        ("test_efficientnet", {"features_only": False}, "does not take 'features_only'"),
+        ("test_efficientnet", {"pretrained": True}, "takes no published weights. Give a local file instead"),
+        ("mixer_s32_224", {"global_pool": "no"}, "timm:mixer_s32_224 cannot give its feature maps"),
+    ],
+)
+def test_errors_of_encoders(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        backbone.encoder(name, 3, **options)

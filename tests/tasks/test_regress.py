@@ -17,6 +17,9 @@ from convlens.cli.main import app
 from convlens.errors import ConfigError, DataError, ShapeError
 from convlens.model import Model
 from convlens.tasks.regress import Estimate, Number, Regress
+from convlens.tasks.task import Seen
+
+SEEN = Seen(np.zeros((1, 2, 2, 1), np.uint8), np.arange(1))
 
 KNOWN = {"data": {"mean": [10.0, -1.0], "std": [2.0, 0.5], "median": [9.0, -1.0]}}
 QUICK = {"epochs": 2, "size_px": 8, "network__options": {"width": 4}, "batch_size": 16, "preset": "none"}
@@ -66,7 +69,7 @@ def test_error_bars_come_from_validation_and_go_with_every_answer() -> None:
     bars = fitted.error_bars
     assert bars is not None
     assert 3.0 < bars[0].half_width <= 4.0
-    (answer,) = fitted.answers(["a.png"], outputs[:1], top=3)
+    (answer,) = fitted.answers(["a.png"], outputs[:1], SEEN, top=3)
     half = bars[0].half_width
     assert answer == Estimate(
         "a.png",

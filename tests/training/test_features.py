@@ -57,12 +57,12 @@ def test_the_head_on_features_answers_as_the_whole_network(tmp_path: Path, views
     with torch.no_grad():
         rows = data.split.valid
         x = data.preprocess.tensor(torch.from_numpy(data.store.images[rows]))
-        torch.testing.assert_close(found.head(found.tensor(torch.from_numpy(found.still[rows]))), network(x))
+        torch.testing.assert_close(found.head(found.tensor(torch.from_numpy(found.plain[rows]))), network(x))
         rows = np.sort(data.split.train)[:7]
         made = make_engine(network, config.choose("train.cache_features", False, "test"), data, hardware)
         for epoch in range(4):
             images, targets = torch.from_numpy(data.store.images[rows]), torch.from_numpy(data.targets[rows])
-            x, _ = made.augment(images, targets, rows, epoch)
+            x, _ = made.present.changed(images, targets, rows, epoch)
             cached = found.views[epoch % len(found.views)][rows]
             torch.testing.assert_close(found.head(found.tensor(torch.from_numpy(cached))), network.eval()(x))
     if views:
@@ -76,7 +76,7 @@ def test_training_on_features_is_training_with_the_backbone(tmp_path: Path, opti
         ours.copy_(theirs)
     cached = engine(tmp_path, once, **options, epochs=4)
     running = engine(tmp_path, again, **options, epochs=4, cache_features=False)
-    assert isinstance(cached.preprocess, Features)
+    assert isinstance(cached.present, Features)
     assert cached.network is not once
     assert running.network is again
     cached.fit()
@@ -203,17 +203,17 @@ def test_too_many_features_are_kept_in_a_file_and_taken_over(
     with monkeypatch.context() as patch:
         patch.setattr(module, "MIB", 2**20)
         memory = compute_features(rig.network(), config, data, hardware)
-    assert not isinstance(memory.still, np.memmap)
+    assert not isinstance(memory.plain, np.memmap)
     seen = ran(monkeypatch)
     first = compute_features(rig.network(), config, data, hardware)
     counted = sum(seen)
     assert counted == len(data.split.train) * (views or 1) + len(data.split.valid)
-    for ours, theirs in zip((*first.views, first.still), (*memory.views, memory.still), strict=True):
+    for ours, theirs in zip((*first.views, first.plain), (*memory.views, memory.plain), strict=True):
         assert isinstance(ours, np.memmap)
         assert np.array_equal(ours, theirs)
     again = compute_features(rig.network(), config, data, hardware)
     assert sum(seen) == counted, "nothing is computed twice"
-    assert np.array_equal(again.still, first.still)
+    assert np.array_equal(again.plain, first.plain)
     mapped, loaded = rig.network(), rig.network()
     make_engine(mapped, config, data, hardware).fit()
     monkeypatch.setattr(module, "MIB", 2**20)

@@ -103,7 +103,7 @@ def test_features_known_already_are_not_computed_again(tmp_path: Path) -> None:
     assert sum(seen) == len(data.split.test) + 1
     assert found["test"]["accuracy"] == expected["test"]["accuracy"]
     seen.clear()
-    linear_probe(network, data, device="cpu", level=0.95, seed=0, known=replace(known, changed=True))
+    linear_probe(network, data, device="cpu", level=0.95, seed=0, known=replace(known, of_changed=True))
     assert sum(seen) == len(data.split.test) + len(data.split.train) + 1, "changed pictures are not the images"
 
 

@@ -82,8 +82,13 @@ def root(
 def train(
     source: Annotated[str | None, SOURCE] = None,
     task: Annotated[
-        str | None, typer.Option(help="classify (the default), or regress: numbers instead of classes.")
+        str | None,
+        typer.Option(help="classify (the default), regress, segment, reconstruct, denoise or anomaly."),
     ] = None,
+    masks: Annotated[str | None, typer.Option(help="segment: the folder of masks, named as the images.")] = None,
+    noise: Annotated[str | None, typer.Option(help="denoise: gaussian:0.1, poisson:30, salt-and-pepper:0.05.")] = None,
+    normal: Annotated[str | None, typer.Option(help="anomaly: the class that is normal, if there are several.")] = None,
+    code: Annotated[int | None, typer.Option(min=1, help="reconstruct, anomaly: numbers in the code.")] = None,
     network: Annotated[str | None, typer.Option(help="A name from 'convlens networks', or timm:NAME.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     weights: Annotated[str | None, typer.Option(help="A .safetensors or .pth file of starting weights.")] = None,
@@ -118,6 +123,9 @@ def train(
     flags = {
         "data.source": source,
         "task": task,
+        "data.masks": masks,
+        "data.corruption": noise,
+        "data.normal": normal,
         "network.name": network,
         "train.epochs": epochs,
         "network.weights": weights,
@@ -143,6 +151,9 @@ def train(
         layers.append((str(config), read_toml(config)))
     layers.append(("command line", {key: value for key, value in flags.items() if value is not None}))
     layers.append(("--set", dict(parse_assignment(text) for text in set_ or [])))
+    if code is not None:
+        options = next((layer["network.options"] for _, layer in reversed(layers) if "network.options" in layer), {})
+        layers.append(("--code", {"network.options": {**options, "code": code}}))
     asked = Config.build(*(layer for _, layer in layers), origin=tuple(origin for origin, _ in layers))
 
     from convlens.experiment import train as train_run
@@ -196,8 +207,11 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files and folders of them.")],
     top: Annotated[int, typer.Option(min=1, help="How many classes to list.")] = 3,
     format: Annotated[Format, typer.Option(help="How to print.")] = Format.TABLE,
+    out: Annotated[Path | None, typer.Option(help="Folder for masks with overlays, pictures or heat maps.")] = None,
+    heatmap: Annotated[Path | None, typer.Option(help="anomaly: file for the heat map of one image.")] = None,
 ) -> None:
     """Name what is in images: one row for every image, in order, unreadable ones with the reason."""
+    from convlens.cli.answers import Place, require_place, show_pictures
     from convlens.cli.show import show_estimates, show_predictions
     from convlens.config import Config
     from convlens.data.sources import open_source
@@ -214,8 +228,11 @@ def predict(
             found.append(image)
             names.append(str(image))
     used = Model.load(model)
+    require_place(used.task, out, heatmap, len(found))
     answers = used.predict_each(found, top=top, names=names)
-    if used.task == "regress":
+    if used.task not in ("classify", "regress") and used.preprocess is not None:
+        failed = show_pictures(answers, found, format.value, Place(out, heatmap, used.preprocess.policy))
+    elif used.task == "regress":
         failed = show_estimates(answers, format.value, used.asks.names)
     else:
         failed = show_predictions(answers, format.value, top)

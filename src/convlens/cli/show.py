@@ -16,6 +16,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from convlens.data.health import Health
     from convlens.data.sources import Source
+    from convlens.report.sections import Table as ReportTable
     from convlens.run import Run
     from convlens.tasks.classify import Prediction
     from convlens.tasks.regress import Estimate, Number
@@ -78,6 +79,13 @@ def show_evaluation(report: dict[str, Any], *, as_json: bool) -> None:
     if "per_target" in report:
         _show_errors(out, report)
         return
+    if "accuracy" not in report:
+        from convlens.report.tables import tables_of
+
+        for table in tables_of(report):
+            _show_table(out, table)
+        _show_unscored(out, report)
+        return
     for name in ("accuracy", "balanced_accuracy", "macro_f1", "log_loss"):
         out.print(f"{name.replace('_', ' '):18} {interval(report[name])}")
     out.print(f"{'images':18} {report['n']:,}")
@@ -88,6 +96,14 @@ def show_evaluation(report: dict[str, Any], *, as_json: bool) -> None:
         table.add_row(escape(row["name"]), f"{row['support']:,}", *figures)
     out.print(table)
     _show_unscored(out, report)
+
+
+def _show_table(out: Console, table: ReportTable) -> None:
+    drawn = Table(*map(escape, table.head), box=None, header_style="bold", pad_edge=False)
+    for row in table.rows:
+        drawn.add_row(*map(escape, row))
+    out.print(f"[bold]{escape(table.title)}[/]")
+    out.print(drawn)
 
 
 def _show_errors(out: Console, report: dict[str, Any]) -> None:

@@ -33,6 +33,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "digits": _STILL | {"rotate_deg": 10.0, "translate": 0.06, "scale": 0.1},
     "objects": _STILL | {"flip": "horizontal", "crop": 1 / 14},
     "photos": _STILL | {"flip": "horizontal", "crop": 1 / 14, "scale": 0.15, "brightness": 0.1, "contrast": 0.1},
+    "scans": _STILL | {"flip": "both", "rotate_deg": 15.0, "scale": 0.2, "brightness": 0.1, "contrast": 0.1},
 }
 
 
@@ -98,18 +99,22 @@ class Augment:
             ShapeError: the parts do not fit together.
         """
         self.preprocess.require_stored(images)
-        if self.config.views:
-            epoch %= self.config.views
         if not len(images) == len(targets) == len(samples):
             raise ShapeError(
                 f"Images, targets and samples must be equally many; got {len(images)}, {len(targets)}, {len(samples)}."
             )
-        drawn = draw(self.config, self.seed, epoch, samples, self.preprocess.size_px)
-        x = self.apply(images, drawn)
+        x = self.apply(images, self.draw(samples, epoch))
         if not self.config.mixup and not self.config.cutmix:
             return x, targets
-        mix = draw_mix(self.config, self.seed, epoch, samples, self.preprocess.size_px)
+        mix = draw_mix(self.config, self.seed, self._view(epoch), samples, self.preprocess.size_px)
         return mixed(x, mix), mixed_targets(targets, mix, self.classes)
+
+    def draw(self, samples: np.ndarray, epoch: int) -> Draw:
+        """What is done to some samples in an epoch."""
+        return draw(self.config, self.seed, self._view(epoch), samples, self.preprocess.size_px)
+
+    def _view(self, epoch: int) -> int:
+        return epoch % self.config.views if self.config.views else epoch
 
     def apply(self, images: torch.Tensor, drawn: Draw) -> torch.Tensor:
         """Do to each image what was drawn for it, and normalise.
@@ -131,6 +136,17 @@ class Augment:
         if self.config.erase:
             rows.masked_fill_(_inside(drawn.erase, x), 0.0)  # 0 is the mean of the training set
         return x
+
+    def move_masks(self, masks: torch.Tensor, drawn: Draw) -> torch.Tensor:
+        """Do to each mask what is done to its image; every pixel keeps a class that was there.
+
+        Shapes:
+            (N, store height, store width) uint8 -> (N, H, W) uint8.
+        """
+        planes, size_px = masks[..., None], self.preprocess.size_px
+        if drawn.whole_pixels:
+            return moved(planes, drawn, size_px)[..., 0]
+        return warped(planes, drawn, size_px, nearest=True)[..., 0].to(masks.dtype)
 
 
 def moved(images: torch.Tensor, drawn: Draw, size_px: tuple[int, int]) -> torch.Tensor:
@@ -155,17 +171,21 @@ def moved(images: torch.Tensor, drawn: Draw, size_px: tuple[int, int]) -> torch.
     return images.reshape(-1, channels).index_select(0, index.view(-1)).view(n, *size_px, channels)
 
 
-def warped(images: torch.Tensor, drawn: Draw, size_px: tuple[int, int]) -> torch.Tensor:
+def warped(images: torch.Tensor, drawn: Draw, size_px: tuple[int, int], *, nearest: bool = False) -> torch.Tensor:
     """Mirror, rotate, zoom and move in one affine map with bilinear sampling, rounded to whole levels.
 
     Rounding, as in any picture file, makes a map that happens to hit whole pixels exact.
+
+    Args:
+        nearest: take the nearest pixel instead, for masks.
 
     Shapes:
         (N, h, w, C) uint8 -> (N, H, W, C) float32 of levels 0..255.
     """
     grid = _grid(drawn, tuple(images.shape[1:3]), size_px, images.device)
     levels = images.permute(0, 3, 1, 2).to(torch.float32)
-    sampled = functional.grid_sample(levels, grid, padding_mode="reflection", align_corners=False)
+    mode = "nearest" if nearest else "bilinear"
+    sampled = functional.grid_sample(levels, grid, mode=mode, padding_mode="reflection", align_corners=False)
     return sampled.round_().permute(0, 2, 3, 1).contiguous()
 
 

@@ -21,8 +21,8 @@ class Batch:
     """Some samples.
 
     Shapes:
-        images (N, H, W, C) uint8, or features (N, D) float32; targets (N, ...) int64 or float32; samples (N,) int64,
-        rows of the store.
+        images (N, H, W, C) uint8, or features (N, D) float32; targets (N, ...) int64, uint8 or float32; samples (N,)
+        int64, rows of the store.
     """
 
     images: torch.Tensor
@@ -39,7 +39,8 @@ class Batches:
 
     Args:
         images: in memory or memory-mapped; or what a frozen backbone gives for them.
-        targets: one for each row of images; whole numbers become int64, others float32.
+        targets: one for each row of images; whole numbers become int64, but those of masks and pictures stay uint8;
+            others float32.
         indices: the rows that belong to this part.
         batch_size: images in a batch.
         seed: of the run; decides the order.
@@ -72,8 +73,9 @@ class Batches:
             )
         if batch_size < 1:
             raise DataError(f"batch_size must be at least 1; got {batch_size}.")
-        whole = np.issubdtype(targets.dtype, np.integer)
-        self.images, self.targets = images, targets.astype(np.int64 if whole else np.float32)
+        if targets.dtype != np.uint8 or targets.ndim < 3:
+            targets = targets.astype(np.int64 if np.issubdtype(targets.dtype, np.integer) else np.float32)
+        self.images, self.targets = images, targets
         self.indices, self.batch_size, self.seed, self.shuffle = indices, batch_size, seed, shuffle
 
     def __len__(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,9 +77,15 @@ def inspect(
     if not records:
         why = f"none of its {len(facts):,} images can be read" if facts else "it holds no image"
         return Health((*findings, Finding("no-images", "error", f"{source.name} cannot be used: {why}.")), ())
+    if source.kind in ("mask", "boxes"):  # these labels name files and places; equal pictures may have different ones
+        records = [replace(record, label=None) for record in records]
     exact = exact_duplicates(seen)
     found = search(seen) if near_duplicates else None
-    findings += [*(_numbers(records) if source.numeric else _classes(source, records)), *_duplicates(records, exact)]
+    if source.kind == "number":
+        findings += _numbers(records)
+    elif source.kind == "class":
+        findings += _classes(source, records)
+    findings += _duplicates(records, exact)
     if found:
         findings += _near_duplicates(records, found, exact)
     findings += [*_sizes(seen, size_px), *_modes(seen), *_dark(seen, white_level), *_notes(seen)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -156,12 +156,20 @@ def resize(pixels: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
     return np.stack(planes, axis=2)
 
 
-def encode_png(pixels: np.ndarray) -> bytes:
+def encode_png(pixels: np.ndarray, palette: Sequence[tuple[int, int, int]] | None = None) -> bytes:
     """Grey or RGB pixels, uint8 (H, W, 1 or 3), as a PNG that holds nothing else.
+
+    Args:
+        palette: 256 colours; then the pixels (H, W) are their indices, and stay so in the file.
 
     Raises:
         ShapeError: another shape or dtype.
     """
+    if palette is not None:
+        coloured, buffer = Image.fromarray(pixels), io.BytesIO()
+        coloured.putpalette([level for colour in palette for level in colour])
+        coloured.save(buffer, "PNG")
+        return buffer.getvalue()
     _require_pixels(pixels)
     if pixels.shape[2] not in (1, 3):
         raise ShapeError(f"A PNG holds 1 or 3 channels; got {pixels.shape[2]}. Choose the channels to show.")

@@ -6,18 +6,21 @@ Everything later in the house takes a `Prepared` and never opens a source again.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from convlens.config import Config
+from convlens.config import KINDS, Config
 from convlens.data.classes import Classes, natural_key
 from convlens.data.findings import Finding
 from convlens.data.health import Health, inspect, leaks
-from convlens.data.image import ImagePolicy, read_header
+from convlens.data.image import ImagePolicy, read_header, resize
+from convlens.data.mask_targets import understand
+from convlens.data.noise import Noise
 from convlens.data.preprocess import Preprocess
 from convlens.data.sources import Record, Source, open_source
 from convlens.data.split import Split, default_fractions, make_split
@@ -27,7 +30,10 @@ from convlens.errors import BadImage, ClassMismatch, DataError
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 LARGEST_SCRATCH_PX = 64
+LARGEST_OF = {"segment": 256, "detect": 416, "denoise": 128, "reconstruct": 64, "anomaly": 128}
+LARGEST_STORED_PX = 512
 LOOKED_AT = 400
+MEAN_PX = 32
 Progress = Callable[[int, int], None]
 
 
@@ -50,6 +56,7 @@ class Prepared:
     Attributes:
         answers: what every row of `store.images` is to be answered with.
         split: row numbers of train, valid and test.
+        told: what else the model's card must keep to present images as they were in training, such as the noise.
     """
 
     source: Source
@@ -58,6 +65,7 @@ class Prepared:
     health: Health
     split: Split
     answers: Targets
+    told: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def classes(self) -> Classes:
@@ -66,32 +74,41 @@ class Prepared:
 
     @property
     def targets(self) -> np.ndarray:
-        """Class indices (N,), or numbers (N, T)."""
+        """What the batches carry beside the images; see `Targets.values`."""
         return self.answers.values
 
-    @property
+    @cached_property
     def learned(self) -> dict[str, Any]:
         """What the model's card keeps of the training targets."""
-        return self.answers.learned(self.split.train)
+        learned = self.answers.learned(self.split.train)
+        if self.answers.kind == "picture":
+            learned |= {"mean": list(self.preprocess.mean), "std": list(self.preprocess.std)}
+            learned["mean_picture"] = mean_picture(self.store.images, self.split.train).tolist()
+        return {**learned, **self.told}
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """Everything that was noticed, from the listing to the split."""
-        return (*self.source.findings, *self.health.findings, *self.split.findings)
+        return (*self.source.findings, *self.health.findings, *self.answers.findings, *self.split.findings)
 
     def counts(self, part: str) -> dict[str, int]:
-        """Images of every class in `train`, `valid` or `test`; of numbers, images in all."""
-        if self.answers.numeric:
-            return {"images": len(getattr(self.split, part))}
-        found = np.bincount(self.targets[getattr(self.split, part)], minlength=len(self.classes))
-        return dict(zip(self.classes.names, found.tolist(), strict=True))
+        """Images of every class in `train`, `valid` or `test`; where an image has no one class, images in all."""
+        rows, names = getattr(self.split, part), self.classes.names
+        if self.answers.kind == "picture":
+            names = self.answers.groups
+        elif self.answers.kind != "class":
+            names = ()
+        if not names:
+            return {"images": len(rows)}
+        found = np.bincount(np.maximum(self.targets[rows], 0), minlength=len(names))
+        return dict(zip(names, found.tolist(), strict=True))
 
     def table(self) -> list[dict[str, Any]]:
         """One row for every image: id, label, part and content, by which a resumed run knows its data again."""
         parts = {int(row): part for part in ("train", "valid", "test") for row in getattr(self.split, part)}
         contents = {fact.id: fact.content for fact in self.store.facts if fact.ok}
         return [
-            {"id": r.id, "label": r.label, "part": parts.get(row, "none"), "content": contents[r.id]}
+            {"id": r.id, "label": self.answers.said(row, r), "part": parts.get(row, "none"), "content": contents[r.id]}
             for row, r in enumerate(self.store.records)
         ]
 
@@ -103,17 +120,17 @@ def open_all(config: Config, source: Any = None) -> Source:
         DataError: a source cannot be opened.
         ClassMismatch: validation or test have other classes than training.
     """
-    numeric = config.task == "regress"
-    main = open_source(config.data.source if source is None else source, config.data, numeric=numeric)
+    kind = KINDS[config.task]
+    main = open_source(config.data.source if source is None else source, config.data, kind=kind)
     extra = {part: getattr(config.data, part) for part in ("valid", "test") if getattr(config.data, part)}
     if not extra:
         require_same_classes(main)
-        return main
+        return understand(main, config.data)
     records = [r if r.split else replace(r, split="train") for r in main.records if r.split not in extra]
     findings, arrays = list(main.findings), [main.arrays]
     rows = 0 if main.arrays is None else len(main.arrays)
     for part, spec in extra.items():
-        other = open_source(spec, config.data, numeric=numeric)
+        other = open_source(spec, config.data, kind=kind)
         if (other.arrays is None) != (main.arrays is None):
             raise DataError(f"data.{part} must be of the same kind as data.source; got {spec} beside {main.name}.")
         for record in other.records:
@@ -125,7 +142,7 @@ def open_all(config: Config, source: Any = None) -> Source:
     stacked = None if main.arrays is None else np.concatenate([a for a in arrays if a is not None])
     joined = replace(main, records=tuple(records), arrays=stacked, findings=tuple(findings))
     require_same_classes(joined)
-    return joined
+    return understand(joined, config.data)
 
 
 def require_same_classes(source: Source) -> None:
@@ -136,7 +153,7 @@ def require_same_classes(source: Source) -> None:
     """
     labels: dict[str, set[str]] = {}
     for record in source.records:
-        if record.label is not None and not source.numeric:
+        if record.label is not None and source.kind == "class":
             labels.setdefault(record.split or "train", set()).add(record.label)
     wanted = labels.get("train", set())
     for part in ("valid", "test"):
@@ -155,12 +172,26 @@ def choose_input(config: Config, source: Source, wanted: Wanted) -> Config:
         channels = _channels(shapes) if wanted.mean is None else len(wanted.mean)
         reason = "as the images are" if wanted.mean is None else "as the weights were trained"
         config = config.choose("data.channels", channels, reason)
+    side = int(np.median([min(height, width) for height, width, _ in shapes])) if shapes else LARGEST_SCRATCH_PX
     if config.data.size_px == "auto":
-        side = int(np.median([min(height, width) for height, width, _ in shapes])) if shapes else LARGEST_SCRATCH_PX
-        size = wanted.size_px or max(min(side, LARGEST_SCRATCH_PX), wanted.smallest_px)
+        largest = LARGEST_OF.get(config.task, LARGEST_SCRATCH_PX)
+        size = wanted.size_px or max(min(side, largest), wanted.smallest_px)
         reason = wanted.reason if wanted.size_px else f"the median side of the images is {side} px"
         config = config.choose("data.size_px", size, reason)
-    if config.data.fit == "auto":
+    if config.data.store_px == "auto":
+        size = int(config.data.size_px)
+        if source.kind == "mask":
+            reason = f"the median side of the images is {side} px; training sees windows of {size} px"
+            store = max(size, min(side, LARGEST_STORED_PX))
+        else:
+            reason = "as large as the input"
+            store = size
+            if wanted.store_px and wanted.size_px:
+                store, reason = round(size * wanted.store_px / wanted.size_px), wanted.reason
+        config = config.choose("data.store_px", store, reason)
+    if config.data.fit == "auto" and source.kind in ("mask", "boxes"):
+        config = config.choose("data.fit", "pad", "keeps proportions and cuts nothing off")
+    elif config.data.fit == "auto":
         config = config.choose("data.fit", "crop", "keeps proportions; the longer side is cut at both ends")
     return config
 
@@ -187,10 +218,7 @@ def _channels(shapes: Sequence[tuple[int, int, int]]) -> int:
 
 def make_preprocess(config: Config, wanted: Wanted) -> Preprocess:
     """The preprocessing for a config whose input is chosen; mean and deviation may be filled in from the data later."""
-    size, channels = int(config.data.size_px), int(config.data.channels)
-    store = size
-    if wanted.store_px and wanted.size_px:
-        store = round(size * wanted.store_px / wanted.size_px)
+    size, channels, store = int(config.data.size_px), int(config.data.channels), int(config.data.store_px)
     white = 65535 if config.data.white_level == "auto" else config.data.white_level
     policy = ImagePolicy(
         channels=channels, background=config.data.background, white_level=white, max_pixels=config.data.max_pixels
@@ -246,7 +274,8 @@ def prepare(
         white_level=preprocess.policy.white_level,
     )
     require_healthy((*source.findings, *health.findings), strict=config.run.strict)
-    answers = make_targets(source, store.records, config.data, classes)
+    answers = make_targets(source, store.records, store.kept, config.data, preprocess, classes)
+    require_healthy(answers.findings, strict=config.run.strict)
     auto = default_fractions(sum(record.split != "test" for record in store.records))
     asked = (config.data.valid_fraction, config.data.test_fraction)
     valid, test = (a if f == "auto" else float(f) for f, a in zip(asked, auto, strict=True))
@@ -257,12 +286,37 @@ def prepare(
         fractions=(valid, test),
         seed=config.seed,
     )
+    if config.task == "anomaly":
+        split = _normal_alone(split, answers, store.records)
     split = replace(split, findings=(*split.findings, *leaks(split, health.duplicate_groups, store.records)))
     require_healthy(split.findings, strict=config.run.strict)
     if learn_normalisation:
         mean, std = channel_statistics(store.images, split.train)
         preprocess = replace(preprocess, mean=mean, std=std)
-    return Prepared(source, preprocess, store, health, split, answers)
+    told = (
+        {"noise": str(Noise.parse(config.data.corruption)), "noise_seed": config.seed}
+        if config.task == "denoise"
+        else {}
+    )
+    return Prepared(source, preprocess, store, health, split, answers, told)
+
+
+def _normal_alone(split: Split, answers: Targets, records: Sequence[Record]) -> Split:
+    """Train and validation without what is not normal, which joins the test unless the source put it elsewhere."""
+    if not answers.groups:
+        return split
+    strange = answers.values > 0
+    away = [row for part in (split.train, split.valid) for row in part[strange[part]]]
+    joining = [row for row in away if records[row].split is None]
+    test = np.sort(np.concatenate([split.test, np.array(joining, np.int64)]))
+    train, valid = (part[~strange[part]] for part in (split.train, split.valid))
+    if not len(train):
+        raise DataError(f"None of the training images is '{answers.groups[0]}'. Name the normal class: data.normal.")
+    left = len(away) - len(joining)
+    said = f"Trained on '{answers.groups[0]}' alone: {len(joining):,} images of other classes joined the test"
+    said += f", {left:,} of the source's own training images are left out." if left else "."
+    finding = Finding("normal-alone", "note", said)
+    return Split(train, valid, test, (*split.findings, finding))
 
 
 def require_healthy(findings: Sequence[Finding], *, strict: bool) -> None:
@@ -283,9 +337,22 @@ def channel_statistics(images: np.ndarray, rows: np.ndarray, most: int = 2000) -
         images (N, H, W, C) uint8 -> two tuples of C.
     """
     chosen = np.sort(rows)[:: max(1, len(rows) // most)]
-    pixels = images[chosen].astype(np.float64).reshape(-1, images.shape[-1]) / 255.0
-    mean, std = pixels.mean(0), np.maximum(pixels.std(0), 1e-3)
-    return tuple(round(float(v), 6) for v in mean), tuple(round(float(v), 6) for v in std)
+    levels, channels = np.arange(256) / 255.0, images.shape[-1]
+    counts = np.zeros((channels, 256), np.int64)  # of every level: exact, and far faster than sums of the pixels
+    for row in chosen:
+        for channel in range(channels):
+            counts[channel] += np.bincount(images[row, ..., channel].reshape(-1), minlength=256)
+    mean = counts @ levels / counts.sum(1)
+    std = np.sqrt((counts * (levels - mean[:, None]) ** 2).sum(1) / counts.sum(1))
+    return tuple(round(float(v), 6) for v in mean), tuple(round(float(v), 6) for v in np.maximum(std, 1e-3))
+
+
+def mean_picture(images: np.ndarray, rows: np.ndarray, most: int = 2000) -> np.ndarray:
+    """The mean of at most 2,000 training images, (h, w, C) uint8 of at most 32 px a side."""
+    chosen = np.sort(rows)[:: max(1, len(rows) // most)]
+    mean = np.rint(images[chosen].mean(0, dtype=np.float64)).astype(np.uint8)
+    height, width = mean.shape[:2]
+    return resize(mean, (min(height, MEAN_PX), min(width, MEAN_PX)))
 
 
 def records_of(store: Store, rows: np.ndarray) -> list[Record]:

@@ -7,7 +7,7 @@ nothing of classes, networks or random changes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal, Self, get_args
 
@@ -137,6 +137,29 @@ class Preprocess:
         scale, bias = self.normalisation
         levels = (x.detach().float().cpu().permute(0, 2, 3, 1).numpy() - bias) / scale
         return np.rint(levels).clip(0, 255).astype(np.uint8)
+
+    def levels(self, x: torch.Tensor) -> torch.Tensor:
+        """Network inputs as levels 0..1, where they are; what lies outside is kept.
+
+        Shapes:
+            (N, C, H, W) -> (N, C, H, W)
+        """
+        mean, std = (x.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
+        return torch.addcmul(mean, x, std)
+
+    def normalised(self, levels: torch.Tensor) -> torch.Tensor:
+        """Levels 0..1 as network inputs: the inverse of `levels`.
+
+        Shapes:
+            (N, C, H, W) -> (N, C, H, W)
+        """
+        mean, std = (levels.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
+        return (levels - mean) / std
+
+    @property
+    def whole(self) -> Self:
+        """The same with all of the stored image as the input, for networks that take any size."""
+        return replace(self, size_px=self.store_px)
 
     @cached_property
     def normalisation(self) -> tuple[np.ndarray, np.ndarray]:

@@ -8,91 +8,39 @@ findings with every name. This file knows nothing of pixels, class indices or wh
 
 from __future__ import annotations
 
-import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from convlens.config import DataConfig
+from convlens.config import DataConfig, Kind
+from convlens.data.beside import with_boxes, with_masks
 from convlens.data.builtin import BUILTIN
-from convlens.data.classes import natural_key
-from convlens.data.findings import Finding, Severity, shorten
+from convlens.data.findings import Finding, shorten
+from convlens.data.folders import Labels, layout, read_folder
 from convlens.data.idx import IdxSet, is_idx_name, read_idx_file, read_idx_folder
-from convlens.data.labels import label_text, look_alikes, number_text, odd_characters, similar_classes
-from convlens.data.tables import SPLITS, ReadLabel, is_image_name, is_inside, is_table, read_table
+from convlens.data.labels import label_text, number_text, similar_classes
+from convlens.data.record import Record, Source
+from convlens.data.tables import SPLITS, ReadLabel, is_table, read_table
 from convlens.errors import ConfigError, DataError, did_you_mean
 
-SYSTEM_NAMES = ("__MACOSX", "Thumbs.db", "desktop.ini")
+__all__ = ["Record", "Source", "open_source"]
 _IDX_PARTS = {**SPLITS, "t10k": "test"}
 
 
-@dataclass(frozen=True)
-class Record:
-    """One sample.
-
-    Attributes:
-        id: unique and stable: the path below the root with forward slashes, or `train-images#12`.
-        image: a file, or a row of the source's arrays.
-        label: the class, or the numbers with a space between them; a text in every record of a source that was opened
-            `labelled`.
-        group: records of equal group stay on one side of a split.
-        split: `train`, `valid` or `test` where the source itself says so.
-    """
-
-    id: str
-    image: Path | int
-    label: str | None
-    group: str | None = None
-    split: str | None = None
-
-
-@dataclass(frozen=True)
-class Source:
-    """Records in natural order of their ids, and what was noticed while listing them.
-
-    Attributes:
-        name: short, for people: the folder's or file's name, or that of the built-in set.
-        arrays: (N, H, W) or (N, H, W, C), where the images are in memory.
-        root: the folder all files lie below.
-        classes: the order of the classes, where the source declares one.
-        numeric: labels are numbers, not classes.
-    """
-
-    name: str
-    records: tuple[Record, ...]
-    arrays: np.ndarray | None = None
-    root: Path | None = None
-    findings: tuple[Finding, ...] = ()
-    classes: tuple[str, ...] | None = None
-    numeric: bool = False
-
-    def image(self, record: Record) -> Path | np.ndarray:
-        """What the decoder takes: a file, or one array.
-
-        Raises:
-            DataError: the record points at a row, but this source has no arrays.
-        """
-        if isinstance(record.image, Path):
-            return record.image
-        if self.arrays is None:
-            raise DataError(f"Record {record.id} is row {record.image} of an array, but source {self.name} has none.")
-        return self.arrays[record.image]
-
-
 def open_source(
-    spec: str | Path | tuple[Any, Any] | Source, data: DataConfig, *, labelled: bool = True, numeric: bool = False
+    spec: str | Path | tuple[Any, Any] | Source, data: DataConfig, *, labelled: bool = True, kind: Kind = "class"
 ) -> Source:
     """List the samples of whatever `spec` names.
 
     Args:
         spec: a folder, table, idx file, the name of a built-in set, (images, labels), or a source.
-        data: the columns of a table; nothing else of it is read.
+        data: the columns of a table, and where masks or clean pictures lie; nothing else of it is read.
         labelled: False for prediction: every label is None, folders are not read as classes, a single image will do.
-        numeric: labels are read as numbers.
+        kind: what the labels are.
 
     Raises:
         DataError: there is no such thing, it holds no sample, or it contradicts itself.
@@ -103,9 +51,19 @@ def open_source(
         >>> source.records[1]
         Record(id='arrays#1', image=1, label='a', group=None, split=None)
     """
-    if numeric:
-        return _with_numbers(_list(spec, data, labelled, number_text))
-    return _list(spec, data, labelled, label_text)
+    if not labelled:
+        return _list(spec, data, "none", label_text)
+    match kind:
+        case "class":
+            return _list(spec, data, "needed", label_text)
+        case "number":
+            return _with_numbers(_list(spec, data, "needed", number_text))
+        case "picture":
+            return replace(_list(spec, data, "if any", label_text), kind=kind)
+        case "mask":
+            return with_masks(spec if isinstance(spec, tuple | Source) else _list(spec, data, "none", label_text), data)
+        case "boxes":
+            return with_boxes(spec, data)
 
 
 def _with_numbers(source: Source) -> Source:
@@ -118,22 +76,24 @@ def _with_numbers(source: Source) -> Source:
     if len(counts) > 1:
         some = ", ".join(f"{record} has {count}" for count, record in counts.items())
         raise DataError(f"Every image of {source.name} needs the same number of values; {some}.")
-    return replace(source, records=tuple(records), numeric=True, classes=None)
+    return replace(source, records=tuple(records), kind="number", classes=None)
 
 
-def _list(spec: Any, data: DataConfig, labelled: bool, read_label: ReadLabel) -> Source:
+def _list(spec: Any, data: DataConfig, labels: Labels, read_label: ReadLabel) -> Source:
+    labelled = labels != "none"
     if isinstance(spec, Source):
-        missing = [record.id for record in spec.records if labelled and record.label is None]
-        if missing:
+        missing = [record.id for record in spec.records if record.label is None]
+        if missing and labels == "needed":
             raise DataError(f"Source {spec.name} has {len(missing):,} records without a class: {shorten(missing)}.")
         return spec
     if isinstance(spec, tuple):
         if len(spec) != 2:
             raise DataError(f"Expected (images, labels), a tuple of two; got a tuple of {len(spec)}.")
-        return _from_arrays("arrays", *spec, labelled=labelled, read_label=read_label)
+        labelled = labelled and (labels == "needed" or spec[1] is not None)
+        return from_arrays("arrays", *spec, labelled=labelled, read_label=read_label)
     _refuse_unused_columns(str(spec), data)
     if isinstance(spec, str) and spec in BUILTIN:
-        source = _from_arrays(spec, *BUILTIN[spec](), labelled=labelled, read_label=read_label)
+        source = from_arrays(spec, *BUILTIN[spec](), labelled=labelled, read_label=read_label)
         message = f"'{spec}' is the built-in set; write ./{spec} for what lies here under that name."
         return replace(source, findings=(Finding("built-in", "note", message),)) if Path(spec).exists() else source
     path = Path(spec).expanduser().absolute()
@@ -147,10 +107,11 @@ def _list(spec: Any, data: DataConfig, labelled: bool, read_label: ReadLabel) ->
         raise DataError(f"'{spec}' cannot be looked at: {getattr(error, 'strerror', None) or error}.") from None
     if stat.S_ISDIR(mode):
         sets, findings = read_idx_folder(path, labelled=labelled)
-        return _from_idx(path, sets, findings, labelled) if sets else _from_folder(path, labelled=labelled)
+        return _from_idx(path, sets, findings, labelled) if sets else read_folder(path, labels=labels)
     if not stat.S_ISREG(mode):
         raise DataError(f"'{spec}' is a pipe or device; expected a file or a folder.")
     if is_table(path.name):
+        labelled = labelled and (labels == "needed" or data.label_column is not None)
         table = read_table(path, data, labelled=labelled, read_label=read_label)
         rows = zip(table.ids, table.images, table.labels, table.groups, table.splits, strict=True)
         return Source(path.stem, tuple(Record(*row) for row in rows), root=path.parent, findings=table.findings)
@@ -164,14 +125,6 @@ def _list(spec: Any, data: DataConfig, labelled: bool, read_label: ReadLabel) ->
     )
 
 
-def layout(name: str) -> str:
-    """The sentence that says how a labelled folder looks."""
-    return (
-        f"Expected one folder per class, such as {name}/cat/1.jpg and {name}/dog/2.jpg, with or without train, valid "
-        f"and test folders above them; or a table with a row per image, such as {name}/labels.csv."
-    )
-
-
 def _refuse_unused_columns(spec: str, data: DataConfig) -> None:
     options = ("image_column", "label_column", "group_column", "split_column")
     said = [f"data.{option}" for option in options if getattr(data, option) is not None]
@@ -182,7 +135,7 @@ def _refuse_unused_columns(spec: str, data: DataConfig) -> None:
 # In memory ------------------------------------------------------------------------------------------------------------
 
 
-def _from_arrays(name: str, images: Any, labels: Any, *, labelled: bool, read_label: ReadLabel) -> Source:
+def from_arrays(name: str, images: Any, labels: Any, *, labelled: bool, read_label: ReadLabel) -> Source:
     """One record per image; samples without a class are left out with a finding."""
     try:
         array = np.asarray(images)
@@ -239,206 +192,3 @@ def _from_idx(path: Path, sets: Sequence[IdxSet], findings: tuple[Finding, ...],
     arrays = first.images if len(sets) == 1 else np.concatenate([one.images for one in sets])
     name, root = (first.name, path.parent) if len(sets) == 1 and path.is_file() else (path.name, path)
     return Source(name, tuple(records), arrays, root, findings)
-
-
-# Folders --------------------------------------------------------------------------------------------------------------
-
-
-class _Walk:
-    """Every file below a root, each folder entered once, and what was passed over.
-
-    Links to files and folders inside the root are followed after all real folders, so a link never takes the place of
-    what it points at, and a loop of links ends where it began.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.real_root = os.path.realpath(root)
-        self.files: list[str] = []
-        self.folders: list[str] = []
-        self.passed: dict[str, list[str]] = {}
-        self._entered: set[str] = set()
-        self._pending = [("", self.real_root)]  # (path below the root ending in a slash, resolved folder)
-        self._links: list[str] = []
-        while self._pending or self._links:
-            if self._pending:
-                self._enter(*self._pending.pop())
-            else:
-                links, self._links = sorted(self._links), []
-                for link in links:
-                    self._follow(link)
-
-    def _pass(self, kind: str, name: str) -> None:
-        self.passed.setdefault(kind, []).append(name)
-
-    def _enter(self, prefix: str, real: str) -> None:
-        if real in self._entered:
-            self._pass("repeated-link", prefix.rstrip("/"))
-            return
-        self._entered.add(real)
-        if prefix:
-            self.folders.append(prefix.rstrip("/"))
-        try:
-            with os.scandir(real) as entries:
-                for entry in entries:
-                    self._sort(entry, prefix + entry.name, real)
-        except OSError as error:
-            self._pass("unreadable-folder", f"{prefix or '.'} ({error.strerror})")
-
-    def _sort(self, entry: os.DirEntry[str], name: str, real: str) -> None:
-        if entry.name.startswith(".") or entry.name in SYSTEM_NAMES:
-            self._pass("hidden", name)
-        elif odd_characters(entry.name):
-            self._pass("odd-name", ascii(name)[1:-1])
-        elif entry.is_symlink():
-            self._links.append(name)
-        elif entry.is_dir(follow_symlinks=False):
-            self._pending.append((name + "/", os.path.join(real, entry.name)))
-        elif entry.is_file(follow_symlinks=False):
-            self.files.append(name)
-        else:
-            self._pass("not-a-file", name)
-
-    def _follow(self, name: str) -> None:
-        try:
-            real = os.path.realpath(self.root / name, strict=True)
-            mode = os.stat(real).st_mode
-        except OSError:
-            self._pass("broken-link", name)
-            return
-        if not is_inside(self.real_root, real):
-            self._pass("outside-root", name)
-        elif stat.S_ISDIR(mode):
-            self._pending.append((name + "/", real))
-        elif stat.S_ISREG(mode):
-            self.files.append(name)
-        else:
-            self._pass("not-a-file", name)
-
-    def findings(self) -> Iterator[Finding]:
-        said: dict[str, tuple[Severity, str]] = {
-            "hidden": ("note", "hidden or system entries were passed over"),
-            "repeated-link": ("note", "links lead to folders that are read anyway and were not followed"),
-            "odd-name": ("warning", "names hold control characters or broken encodings and were not read; rename them"),
-            "broken-link": ("warning", "links lead nowhere"),
-            "outside-root": (
-                "warning",
-                f"links lead out of {self.root.name} and were refused; copy what they point at",
-            ),
-            "not-a-file": ("warning", "entries are pipes, sockets or devices and were not opened"),
-            "unreadable-folder": ("error", "folders could not be read; check their permissions"),
-        }
-        for kind, (severity, text) in said.items():
-            if names := sorted(self.passed.get(kind, ()), key=natural_key):
-                yield Finding(kind, severity, f"{len(names):,} {text}: {shorten(names)}.", tuple(names))
-
-
-def _from_folder(root: Path, *, labelled: bool) -> Source:
-    walk = _Walk(root)
-    name = root.resolve().name or "images"
-    findings = list(walk.findings())
-    if labelled:
-        records, more = _read_classes(name, walk)
-    else:
-        records = [Record(file, root / file, None) for file in walk.files if is_image_name(file)]
-        more = _strange("warning", [file for file in walk.files if not is_image_name(file)])
-    findings += more
-    if not records:
-        reasons = "".join(f" {finding.message}" for finding in findings)
-        raise DataError(f"{root} holds no images.{reasons} {layout(name) if labelled else ''}".rstrip())
-    records.sort(key=lambda record: natural_key(record.id))
-    return Source(name, tuple(records), root=root, findings=tuple(findings))
-
-
-def _read_classes(name: str, walk: _Walk) -> tuple[list[Record], list[Finding]]:
-    """Files as records: the first folder below the root, or below a split folder, is the class."""
-    parts, findings = _split_folders(name, walk)
-    classes = _class_labels(name, walk.folders, parts)
-    records: list[Record] = []
-    filled: set[str] = set()
-    unlabelled, strange, beside = [], [], []
-    for file in walk.files:
-        folders = file.split("/")[:-1]
-        folder = "/".join(folders[: 1 + bool(parts)])
-        if folder not in classes:  # a matrix may be an image inside a class; beside the classes it is a note
-            is_note = not is_image_name(file) or file.lower().endswith((".txt", ".csv"))
-            (beside if is_note else unlabelled).append(file)
-        elif is_image_name(file):
-            records.append(Record(file, walk.root / file, classes[folder], None, parts.get(folders[0])))
-            filled.add(folder)
-        else:
-            strange.append(file)
-    tables = [file for file in beside if is_table(file) and "/" not in file]
-    hint = f" To use the table, name it: {name}/{tables[0]}." if tables else ""
-    if unlabelled and not records:
-        raise DataError(f"{name} holds {len(unlabelled):,} images but none in a class folder. {layout(name)}{hint}")
-    findings += _strange("warning", strange) + _strange("note", beside)
-    if unlabelled:
-        unlabelled.sort(key=natural_key)
-        message = f"{len(unlabelled):,} images lie in no class folder and are left out: {shorten(unlabelled)}."
-        findings.append(Finding("missing-label", "warning", message, tuple(unlabelled)))
-    if empty := sorted(classes.keys() - filled, key=natural_key):
-        message = f"{len(empty):,} class folders hold no image: {shorten(empty)}."
-        findings.append(Finding("empty-class", "warning", message, tuple(empty)))
-    if len(labels := {classes[folder] for folder in filled}) == 1:
-        inner = sorted({"/".join(record.id.split("/")[:-1]) for record in records} - filled, key=natural_key)
-        nested = f" If {shorten(inner)} are the classes, name the folder they lie in." if inner else ""
-        message = f"The only class of {name} is '{labels.pop()}'.{nested}{hint}"
-        findings.append(Finding("one-class", "warning", message))
-    return records, findings
-
-
-def _split_folders(name: str, walk: _Walk) -> tuple[dict[str, str], list[Finding]]:
-    """{folder: split}, empty where the folders directly below the root are classes."""
-    tops = sorted((folder for folder in walk.folders if "/" not in folder), key=natural_key)
-    splits = {top: SPLITS[top.lower()] for top in tops if top.lower() in SPLITS}
-    others = shorten(top for top in tops if top not in splits)
-    holders = [top for top in splits if any(folder.startswith(top + "/") for folder in walk.folders)]
-    if holders and others:
-        raise DataError(
-            f"{name} holds the split folder {holders[0]} and beside it {others}: are those classes? Move them into "
-            f"{holders[0]} or out of {name}; if '{holders[0]}' is itself a class, give it another name."
-        )
-    if splits and not others and not holders:
-        raise DataError(f"{name} has {shorten(splits)} but no class folders inside. {layout(name)}")
-    if splits and others:
-        message = f"{shorten(splits)} beside {others} counts as a class, not as a split; it holds no class folders."
-        return {}, [Finding("split-name", "warning", message, tuple(splits))]
-    if len(set(splits.values())) < len(splits):
-        raise DataError(f"{name} holds two folders for one split: {', '.join(splits)}. Join them.")
-    return splits, []
-
-
-def _class_labels(name: str, folders: Sequence[str], parts: dict[str, str]) -> dict[str, str]:
-    """{folder that is a class: its label}.
-
-    Raises:
-        DataError: two folders would be one class on another machine.
-    """
-    found: dict[str, str] = {}
-    for folder in folders:
-        above, _, last = folder.rpartition("/")
-        if above not in (parts or ("",)):
-            continue
-        label = label_text(last, f"folder {folder}")
-        if label is None:
-            raise DataError(f"{name} has a class folder named {last!r}; a class needs a name.")
-        found[folder] = label
-    for part in parts or ("",):
-        _refuse_look_alikes(name, [folder for folder in found if folder.rpartition("/")[0] == part])
-    _refuse_look_alikes(name, found.values())
-    return found
-
-
-def _refuse_look_alikes(name: str, labels: Iterable[str]) -> None:
-    for alike in look_alikes(labels):
-        raise DataError(
-            f"{name} has class folders that differ only in case, Unicode form or spaces: "
-            f"{' and '.join(map(ascii, alike))}. Join them, or rename one."
-        )
-
-
-def _strange(severity: Severity, files: list[str]) -> list[Finding]:
-    files.sort(key=natural_key)
-    message = f"{len(files):,} files do not have the name of an image and were not read: {shorten(files)}."
-    return [Finding("not-an-image-name", severity, message, tuple(files))] if files else []

@@ -52,6 +52,11 @@ class Store:
     path: Path | None = None
     reused: bool = False
 
+    @property
+    def kept(self) -> list[Fact]:
+        """The facts of the N records."""
+        return [fact for fact in self.facts if fact.ok]
+
 
 def build_store(
     source: Source,

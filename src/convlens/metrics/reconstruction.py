@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -214,6 +215,11 @@ def fit_non_local_means(
         return sum(float(((method.restore(x) - y) ** 2).sum()) for x, y in pairs)
 
     return NonLocalMeans(sigma, min(STRENGTHS, key=loss))
+
+
+def non_local_means_available() -> bool:
+    """Whether scikit-image, which does it, is installed."""
+    return find_spec("skimage") is not None
 
 
 def _skimage() -> ModuleType:

@@ -7,15 +7,18 @@ and options that would read a file are refused: a name stored in a model file mu
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from convlens.errors import ConfigError, ConvlensError
 from convlens.models.depth import in_head, start_head_at_zero
+from convlens.models.weights import Part
 from convlens.shapes import pair
 
 # options of timm that open files, fetch, or give something other than a classifier
@@ -97,14 +100,80 @@ def build(
     arguments = {"in_chans": in_channels, "num_classes": outputs, **options}
     if cfg.fixed_input_size:
         arguments = {"img_size": pair(size_px), **arguments}
-    try:
-        network = timm.create_model(name, **arguments)
-    except (TypeError, KeyError, ValueError, RuntimeError, AssertionError) as error:
-        given = ", ".join(f"{key}={value!r}" for key, value in options.items()) or "no options"
-        raise ConfigError(f"timm:{name} cannot be built with {given} at {pair(size_px)} px: {error}.") from None
+    network = _created(timm, name, arguments, options, size_px)
     if not pretrained:
         return network
     return _fetch(timm, name, cfg, arguments)
+
+
+class Encoder(nn.Module):
+    """A network of timm without its head, which gives the maps it makes on the way.
+
+    Of several maps of one size only the last is given.
+
+    Attributes:
+        channels: of each map.
+        reductions: sides of the input in sides of each map.
+
+    Shapes:
+        (N, C, H, W) -> a list of (N, channels[i], H / reductions[i], W / reductions[i]), from fine to coarse
+    """
+
+    def __init__(self, body: nn.Module, classifier: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.body, self._classifier = body, classifier
+        info: Any = body.feature_info
+        kept = {reduction: at for at, reduction in enumerate(info.reduction())}  # the last of each
+        self._kept, self.reductions = list(kept.values()), list(kept)
+        self.channels: list[int] = [info.channels()[at] for at in self._kept]
+        self._channels_last = getattr(body, "output_fmt", "NCHW") == "NHWC"
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        maps = self.body(x)
+        return [maps[at].permute(0, 3, 1, 2) if self._channels_last else maps[at] for at in self._kept]
+
+    def classifier_part(self) -> Part:
+        """Names of its tensors in the classifier it is a part of; timm calls some of them otherwise here."""
+        with torch.device("meta"):
+            whole = self._classifier().state_dict()
+        shapes = {name: tuple(tensor.shape) for name, tensor in whole.items()}
+        names: dict[str, str] = {}
+        for name, tensor in self.state_dict().items():
+            spellings = _spellings(name.removeprefix("body."))
+            found = [other for other in spellings if shapes.get(other) == tuple(tensor.shape)]
+            names |= {name: found[0]} if found else {}
+        return Part(names, shapes)
+
+
+def encoder(name: str, in_channels: int, *, size_px: int | tuple[int, int] = 224, **options: Any) -> Encoder:
+    """Build a network of timm that gives its feature maps in place of an answer, with fresh weights.
+
+    Args:
+        name: of timm's registry, without `timm:`.
+        in_channels: channels of the image.
+        size_px: used by networks made for one size only.
+        options: arguments of timm's builder, such as `pad_type="same"`, or `out_indices=[0, 1, 2]` for some of the
+            maps; plain values only.
+
+    Example:
+        >>> found = encoder("resnet18", 3)
+        >>> found.channels, found.reductions
+        ([64, 64, 128, 256, 512], [2, 4, 8, 16, 32])
+
+    Raises:
+        ConfigError: timm is not installed, does not know the name or an option, or the network has no feature maps.
+    """
+    timm = _timm()
+    cfg = _config(timm, name)
+    _require_plain(name, options)
+    if "pretrained" in options:
+        raise ConfigError(f"timm:{name} as an encoder takes no published weights. {LOCAL}")
+    arguments = {"in_chans": in_channels, **options}
+    if cfg.fixed_input_size:
+        arguments = {"img_size": pair(size_px), **arguments}
+    body = _created(timm, name, {"features_only": True, **arguments}, options, size_px)
+    arguments.pop("out_indices", None)
+    return Encoder(body, partial(timm.create_model, name, **arguments))
 
 
 def expected_input(network: nn.Module | str) -> ExpectedInput | None:
@@ -170,6 +239,27 @@ def _config(timm: ModuleType, name: str) -> Any:
         tags = [full.partition(".")[2] for full in timm.list_models(f"{architecture}.*", include_tags=True)]
         hint = f"It has {', '.join(filter(None, tags))}." if any(tags) else f"It has none; use timm:{architecture}."
         raise ConfigError(f"timm has no weights '{tag}' for {architecture}. {hint}") from None
+
+
+def _created(
+    timm: ModuleType, name: str, arguments: dict[str, Any], options: Mapping[str, Any], size_px: int | tuple[int, int]
+) -> nn.Module:
+    try:
+        return timm.create_model(name, **arguments)
+    except (TypeError, KeyError, ValueError, RuntimeError, AssertionError, AttributeError, IndexError) as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in options.items()) or "no options"
+        what = "cannot give its feature maps" if "features_only" in arguments else "cannot be built"
+        raise ConfigError(f"timm:{name} {what} with {given} at {pair(size_px)} px: {error}.") from None
+
+
+def _spellings(name: str) -> Iterator[str]:
+    """Names a tensor may have had before timm took its network apart: `stages_0.x` was `stages.0.x`."""
+    yield name
+    first, _, rest = name.partition(".")
+    yield rest
+    for at, sign in enumerate(first):
+        if sign == "_":
+            yield f"{first[:at]}.{first[at + 1 :]}.{rest}"
 
 
 def _require_plain(name: str, options: Mapping[str, Any]) -> None:

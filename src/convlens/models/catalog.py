@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
 from convlens.errors import ConfigError, ConvlensError, ShapeError, did_you_mean
 from convlens.models import backbone, layered
+from convlens.models.autoencoder import autoencoder, dense_autoencoder
 from convlens.models.compact import compact
 from convlens.models.densenet import densenet121
+from convlens.models.dncnn import dncnn
 from convlens.models.efficientnet import efficientnet_b0, efficientnet_b1, efficientnet_b2, efficientnet_b3
+from convlens.models.fcn import fcn8s, fcn16s, fcn32s
 from convlens.models.inception import googlenet
 from convlens.models.lenet import lenet5
 from convlens.models.mobilenet import mobilenet_v1, mobilenet_v2
@@ -23,6 +26,7 @@ from convlens.models.options import resolve
 from convlens.models.resnet import resnet18, resnet20, resnet32, resnet34, resnet44, resnet50, resnet56
 from convlens.models.stacks import bottleneck_stack, plain_stack, separable_stack
 from convlens.models.toy import mlp, tutorial
+from convlens.models.unet import unet
 from convlens.models.vgg import vgg11, vgg13, vgg16, vgg19
 from convlens.models.weights import LoadReport, load_weights, read_facts
 from convlens.shapes import pair
@@ -36,7 +40,15 @@ RESNET = "He, Zhang, Ren, Sun, arXiv 1512.03385"
 DENSENET = "Huang, Liu, van der Maaten, Weinberger, arXiv 1608.06993"
 MOBILENET = "Howard et al., arXiv 1704.04861"
 EFFICIENTNET = "Tan, Le, arXiv 1905.11946"
+FCN = "Long, Shelhamer, Darrell, arXiv 1411.4038"
 PHOTO, CIFAR = (3, 224, 224), (3, 32, 32)
+Gives = Literal["numbers", "pixels", "picture", "boxes"]
+DEFAULTS = {  # the network of a task that names none; the others have that of the config
+    "segment": "unet",
+    "reconstruct": "autoencoder",
+    "denoise": "dncnn",
+    "anomaly": "autoencoder",
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,8 @@ class Entry:
         smallest_px: the smallest side it takes.
         weights: who publishes trained ones that fit it, and under which licence.
         licence: of the code here.
+        gives: a row of numbers for each image, such as its classes; numbers for each pixel; a picture like its input;
+            or boxes.
     """
 
     builder: Callable[..., nn.Module]
@@ -60,10 +74,18 @@ class Entry:
     smallest_px: int
     weights: str = ""
     licence: str = "Apache-2.0"
+    gives: Gives = "numbers"
 
     @property
     def outputs(self) -> int:
-        """How many it was published with: the 1,000 classes of ImageNet for photographs, 10 for small pictures."""
+        """How many it is counted with: the 1,000 classes of ImageNet for photographs, 10 for small pictures.
+
+        For pixels an object and its ground, and for a picture its channels.
+        """
+        if self.gives == "pixels":
+            return 2
+        if self.gives == "picture":
+            return self.input[0]
         return 1000 if self.input[1] >= 224 else 10
 
 
@@ -158,6 +180,47 @@ NETWORKS: dict[str, Entry] = {
         separable_stack, "the same stack of depthwise-separable convolutions", 2017, MOBILENET, CIFAR, 1
     ),
     "bottleneck_stack": Entry(bottleneck_stack, "the same stack of 1x1, 3x3, 1x1 bottlenecks", 2015, RESNET, CIFAR, 1),
+    "unet": Entry(
+        unet,
+        "U-Net: an encoder, a decoder, and skips between them",
+        2015,
+        "Ronneberger, Fischer, Brox, arXiv 1505.04597",
+        (1, 256, 256),
+        1,
+        gives="pixels",
+    ),
+    "fcn32s": Entry(
+        fcn32s, "FCN-32s: VGG-16 without dense layers, enlarged 32-fold", 2014, FCN, PHOTO, 1, gives="pixels"
+    ),
+    "fcn16s": Entry(fcn16s, "FCN-16s: the same with a skip from 1/16", 2014, FCN, PHOTO, 1, gives="pixels"),
+    "fcn8s": Entry(fcn8s, "FCN-8s: the same with skips from 1/16 and 1/8", 2014, FCN, PHOTO, 1, gives="pixels"),
+    "autoencoder": Entry(
+        autoencoder,
+        "convolutional autoencoder: a picture through a small code",
+        2011,
+        "Masci, Meier, Ciresan, Schmidhuber, ICANN, doi 10.1007/978-3-642-21735-7_7",
+        (1, 28, 28),
+        4,
+        gives="picture",
+    ),
+    "dense_autoencoder": Entry(
+        dense_autoencoder,
+        "autoencoder of dense layers",
+        2006,
+        "Hinton, Salakhutdinov, Science 313, doi 10.1126/science.1127647",
+        (1, 28, 28),
+        1,
+        gives="picture",
+    ),
+    "dncnn": Entry(
+        dncnn,
+        "DnCNN: learns the noise and takes it away",
+        2016,
+        "Zhang, Zuo, Chen, Meng, Zhang, arXiv 1608.03981",
+        (1, 128, 128),
+        1,
+        gives="picture",
+    ),
 }
 
 

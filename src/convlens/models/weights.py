@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from convlens import artefact
 from convlens.errors import ArtefactError
-from convlens.models.matching import COUNTER, match_by_order
+from convlens.models.matching import COUNTER, Shape, match_by_order
 from convlens.models.tensors import opened, read_tensors
 
 if TYPE_CHECKING:
@@ -45,6 +45,18 @@ class Facts:
     std: tuple[float, ...] | None = None
 
 
+class Part(NamedTuple):
+    """What of a network can start from a classifier's weights: what its method `classifier_part()` gives.
+
+    Attributes:
+        names: of the part's tensors in the network, to those in the classifier.
+        shapes: of all the classifier's tensors, in the order of their definition.
+    """
+
+    names: dict[str, str]
+    shapes: dict[str, Shape]
+
+
 @dataclass(frozen=True)
 class LoadReport:
     """What became of every tensor of a file and of a network.
@@ -71,9 +83,9 @@ class LoadReport:
         total = len(self.matched) + len(self.missing) + len(self.other_shape)
         shapes = [f"{name} ({_by(mine)}, file {_by(theirs)})" for name, (theirs, mine) in self.other_shape.items()]
         parts = [f"{len(self.matched)} of {total} tensors from {Path(self.path).name}"]
-        if self.by == "order":
-            mine = next(name for name in self.matched if self.sources[name] != name)
-            parts += [f"matched by order and shape, since the names differ ({mine} is {self.sources[mine]})"]
+        if renamed := [f"{mine} is {self.sources[mine]}" for mine in self.matched if self.sources[mine] != mine]:
+            how = "by order and shape, since the names differ" if self.by == "order" else "as those of a classifier"
+            parts += [f"matched {how} ({renamed[0]})"]
         parts += [f"left fresh: {_few([*shapes, *self.missing])}"] if shapes or self.missing else []
         parts += [f"not used: {_few(list(self.unexpected))}"] if self.unexpected else []
         parts += [f"made for {self.facts.network}"] if self.facts.network else []
@@ -99,8 +111,10 @@ def load_weights(network: nn.Module, path: str | Path) -> LoadReport:
     """Copy weights from a file into a network; a tensor of another shape, such as the head, stays fresh.
 
     They are matched by name. Where names of the network are not in the file, but the file's layers are the network's in
-    order and shape, they are matched by that, and the report says so. A fresh head starts at zero: every class begins
-    equally likely, and the first steps do not push random directions into what the network has learned.
+    order and shape, they are matched by that, and the report says so. A network with a method `classifier_part` can
+    take this part of it from a classifier's file; all else of it is then missing. A dense layer's weights, (O, C H W),
+    fit the convolution it became there, (O, C, H, W). A fresh head starts at zero: every class begins equally likely,
+    and the first steps do not push random directions into what the network has learned.
 
     Raises:
         ArtefactError: the file cannot be read, holds a value that is not finite, or has nothing for this network.
@@ -111,7 +125,8 @@ def load_weights(network: nn.Module, path: str | Path) -> LoadReport:
 
     theirs, ordered = read_tensors(path)
     mine = network.state_dict()
-    plan = _plan(mine, theirs, ordered)
+    ask: Callable[[], Part | None] = getattr(network, "classifier_part", lambda: None)
+    plan = _plan(mine, theirs, ordered, ask())
     taken = [name for name in plan.fits if not name.endswith(COUNTER)]
     # how many batches a normalisation has seen is a counter, and many files lack it
     missing = tuple(name for name in mine if name not in plan.sources and not name.endswith(COUNTER))
@@ -130,7 +145,7 @@ def load_weights(network: nn.Module, path: str | Path) -> LoadReport:
             )
     with torch.no_grad():
         for name in plan.fits:
-            mine[name].copy_(theirs[plan.sources[name]])
+            mine[name].copy_(theirs[plan.sources[name]].reshape(mine[name].shape))
     other = {
         name: (tuple(theirs[source].shape), tuple(mine[name].shape))
         for name, source in plan.sources.items()
@@ -156,21 +171,29 @@ class _Plan(NamedTuple):
     reason: str = ""
 
 
-def _plan(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor], ordered: bool) -> _Plan:
+def _plan(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor], ordered: bool, part: Part | None) -> _Plan:
     def plan(by: Literal["name", "order"], sources: dict[str, str], reason: str = "") -> _Plan:
-        fits = [name for name, source in sources.items() if mine[name].shape == theirs[source].shape]
+        fits = [name for name, other in sources.items() if _fits(mine[name], theirs[other], name != other)]
         return _Plan(by, sources, fits, reason)
 
-    named = plan("name", {name: name for name in mine if name in theirs})
-    if named.fits and all(name in theirs or name.endswith(COUNTER) for name in mine):
+    part = part or Part({name: name for name in mine}, {name: tuple(tensor.shape) for name, tensor in mine.items()})
+    wanted = {name: name if name in theirs else part.names.get(name) for name in mine}
+    named = plan("name", {name: other for name, other in wanted.items() if other and other in theirs})
+    if named.fits and all(name in named.sources or name.endswith(COUNTER) for name in part.names):
         return named
-    shapes = [{name: tuple(tensor.shape) for name, tensor in tensors.items()} for tensors in (mine, theirs)]
-    match = match_by_order(*shapes, ordered=ordered)
-    found = plan("order", match.pairs, match.reason)
-    contradicts = any(found.sources.get(name) != name for name in named.fits)
+    match = match_by_order(part.shapes, {name: tuple(tensor.shape) for name, tensor in theirs.items()}, ordered=ordered)
+    pairs = {name: match.pairs[other] for name, other in part.names.items() if other in match.pairs}
+    found = plan("order", pairs, match.reason)
+    contradicts = any(found.sources.get(name) != named.sources[name] for name in named.fits)
     if contradicts or len(found.fits) <= len(named.fits):
         return named._replace(reason=match.reason or "nothing in it has these shapes")
     return found
+
+
+def _fits(mine: Tensor, theirs: Tensor, renamed: bool) -> bool:
+    """Whether two shapes are one, or a convolution's and that of the dense layer it was under another name."""
+    dense = renamed and mine.ndim == 4 and theirs.ndim == 2
+    return mine.shape == theirs.shape or (dense and mine.flatten(1).shape == theirs.shape)
 
 
 def read_facts(path: str | Path) -> Facts:

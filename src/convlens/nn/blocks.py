@@ -8,9 +8,10 @@ every part can be looked into. Blocks know nothing of image sizes, classes or tr
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from convlens.errors import ConfigError, ShapeError, did_you_mean
 from convlens.nn.layers import SamePad2d
@@ -112,6 +113,31 @@ def dense_act(inputs: int, units: int, *, act: str = "relu", dropout: float = 0.
     if dropout:
         parts["drop"] = nn.Dropout(dropout)
     return nn.Sequential(parts)
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and the last column until both sides are multiples; `x` itself where they are.
+
+    Shapes:
+        (N, C, H, W) -> (N, C, ceil(H / multiple) * multiple, ceil(W / multiple) * multiple)
+
+    Example:
+        >>> import torch
+        >>> pad_to_multiple(torch.tensor([[[[1.0, 2.0, 3.0]]]]), 2).tolist()
+        [[[[1.0, 2.0, 3.0, 3.0], [1.0, 2.0, 3.0, 3.0]]]]
+    """
+    right, below = -x.shape[-1] % multiple, -x.shape[-2] % multiple
+    return pad(x, (0, right, 0, below), mode="replicate") if right or below else x
+
+
+def cut_to(x: Tensor, size: Sequence[int]) -> Tensor:
+    """The upper left part of maps; `x` itself where that is all, since even a cut of nothing costs a copy backwards.
+
+    Shapes:
+        (N, C, H, W) -> (N, C, *size)
+    """
+    rows, columns = size
+    return x if x.shape[-2:] == (rows, columns) else x[..., :rows, :columns]
 
 
 def start_by_fan_out(network: nn.Module) -> None:

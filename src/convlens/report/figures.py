@@ -28,8 +28,10 @@ from convlens.report.canvas import (
     open_canvas,
 )
 from convlens.report.numbers import column, last, short
+from convlens.report.overlay import class_colour
 
 SHEET_GREY = 40
+MOST_POINTS = 2000
 
 
 def learning_curve(
@@ -315,3 +317,29 @@ def residuals(true: Sequence[float], predicted: Sequence[float], half_width: flo
         axes.set_ylim(-1.08 * most, 1.08 * most)
         few_ticks(axes)
         return canvas.svg(f"Errors of {len(x)} images, the largest {short(most)}.")
+
+
+def code_map(points: np.ndarray, groups: np.ndarray | None = None) -> str:
+    """Codes in two dimensions, a point for each image; groups differ in colour, each with its number at its middle.
+
+    Shapes:
+        points (N, 2), groups (N,) int, -1 for none
+    """
+    if not len(points):
+        return ""
+    every = max(1, len(points) // MOST_POINTS)
+    shown, of = points[::every], np.zeros(len(points), np.int64)[::every] if groups is None else groups[::every]
+    found = np.unique(of)
+    with open_canvas("codes", height=330) as canvas:
+        axes = canvas.axes("", "")
+        axes.grid(False)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        for group in found:
+            red, green, blue = class_colour(int(group) + 1)
+            colour = ACCENT if len(found) < 2 else f"#{red:02x}{green:02x}{blue:02x}"
+            axes.plot(*shown[of == group].T, "o", markersize=3.2, color=colour, alpha=0.7, markeredgewidth=0)
+        for group in found if len(found) > 1 else ():
+            x, y = np.median(shown[of == group], axis=0)
+            axes.text(x, y, str(int(group) + 1), ha="center", va="center", color=INK, fontweight="bold")
+        return canvas.svg(f"The codes of {len(shown)} images in two dimensions.")

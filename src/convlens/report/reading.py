@@ -12,7 +12,17 @@ from typing import Any
 from convlens.report.numbers import column, short
 
 NONE = DASH = "\u2013"
-SCORES = {"mae": "Mean absolute error", "rmse": "Root mean squared error", "r2": "R\u00b2", "skill": "Skill"}
+SCORES = {
+    "mae": "Mean absolute error",
+    "rmse": "Root mean squared error",
+    "r2": "R\u00b2",
+    "skill": "Skill",
+    "foreground_dice": "Dice of the foreground",
+    "mean_dice": "Mean Dice",
+    "psnr": "PSNR in dB",
+    "auc": "ROC AUC",
+    "false_alarms": "False alarms",
+}
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -6,11 +6,26 @@ from collections.abc import Sequence
 from typing import Any
 
 from convlens.errors import ConfigError, did_you_mean
+from convlens.tasks import pictures, regress, segment
 from convlens.tasks.classify import Classify
+from convlens.tasks.pictures import Anomaly, Denoise, Reconstruct
 from convlens.tasks.regress import Regress
+from convlens.tasks.segment import Segment
 from convlens.tasks.task import Task
 
-TASKS: dict[str, type[Any]] = {"classify": Classify, "regress": Regress}
+TASKS: dict[str, type[Any]] = {
+    "classify": Classify,
+    "regress": Regress,
+    "segment": Segment,
+    "reconstruct": Reconstruct,
+    "denoise": Denoise,
+    "anomaly": Anomaly,
+}
+LOSSES_OF = {
+    "regress": regress.LOSSES,
+    "segment": segment.LOSSES,
+    **dict.fromkeys(("reconstruct", "denoise", "anomaly"), pictures.LOSSES),
+}
 
 
 def make(name: str, names: Sequence[str], card: dict[str, Any], **settings: Any) -> Task:
@@ -26,4 +41,10 @@ def make(name: str, names: Sequence[str], card: dict[str, Any], **settings: Any)
     """
     if name not in TASKS:
         raise ConfigError(f"There is no task '{name}'. {did_you_mean(name, TASKS)}")
+    losses = LOSSES_OF.get(name, ())
+    if (asked := settings.get("loss_name")) is not None and asked not in losses:
+        raise ConfigError(
+            f"train.loss={asked} is no loss of the task {name}. {did_you_mean(asked, losses)} "
+            + (f"It has: {', '.join(losses)}." if losses else "It has one loss; leave train.loss out.")
+        )
     return TASKS[name](tuple(names), card, **settings)

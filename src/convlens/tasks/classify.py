@@ -15,6 +15,7 @@ from convlens.errors import DataError, ShapeError
 from convlens.metrics.calibration import calibration_error_interval, fit_temperature, reliability, softmax
 from convlens.metrics.classification import classification_report, headline
 from convlens.metrics.decision import abstain_threshold, choose_threshold
+from convlens.tasks.task import Seen
 
 FLUSH_SAMPLES = 8192
 
@@ -76,7 +77,13 @@ class Classify:
                 f"{inputs} it gives {outputs or 'no tensor'}. Change its last layer."
             )
 
-    def settle(self, outputs: np.ndarray, targets: np.ndarray, *, promise: float | None, level: float) -> None:
+    def keep(self, outputs: Tensor) -> Tensor:
+        """All of them."""
+        return outputs
+
+    def settle(
+        self, outputs: np.ndarray, targets: np.ndarray, seen: Seen | None = None, *, promise: float | None, level: float
+    ) -> None:
         """Fit temperature, threshold and abstain rule on validation outputs.
 
         Shapes:
@@ -109,7 +116,15 @@ class Classify:
         """Calibrated probabilities (N, K) from logits (N, K)."""
         return softmax(outputs, float(self.card.get("calibration", {}).get("temperature", 1.0)))
 
-    def report(self, outputs: np.ndarray, targets: np.ndarray, *, level: float = 0.95, seed: int = 0) -> dict[str, Any]:
+    def report(
+        self,
+        outputs: np.ndarray,
+        targets: np.ndarray,
+        seen: Seen | None = None,
+        *,
+        level: float = 0.95,
+        seed: int = 0,
+    ) -> dict[str, Any]:
         """The metrics under the fitted calibration, threshold and abstain rule; `uncalibrated` is how it was before."""
         found = classification_report(
             self.probabilities(outputs),
@@ -135,7 +150,7 @@ class Classify:
         words = {"words": f"always answering '{always['class']}'", "value": always.get(name) or always["accuracy"]}
         return {"name": name, "value": report[name], "against": words if always["class"] is not None else None}
 
-    def answers(self, names: Sequence[str], outputs: np.ndarray, top: int) -> list[Prediction]:
+    def answers(self, names: Sequence[str], outputs: np.ndarray, seen: Seen, top: int) -> list[Prediction]:
         """The class of each image, and the next most probable ones."""
         probabilities, floor = self.probabilities(outputs), self.abstain_below or 0.0
         found = []

@@ -17,6 +17,7 @@ from torch.nn.functional import huber_loss, l1_loss, mse_loss
 
 from convlens.errors import ConfigError, DataError, ShapeError
 from convlens.metrics.regression import ErrorBar, fit_error_bar, regression_report
+from convlens.tasks.task import Seen
 
 PROMISE = 0.9
 LOSSES = {"squared": mse_loss, "absolute": l1_loss, "huber": huber_loss}
@@ -91,7 +92,13 @@ class Regress:
                 f"Change its last layer."
             )
 
-    def settle(self, outputs: np.ndarray, targets: np.ndarray, *, promise: float | None, level: float) -> None:
+    def keep(self, outputs: Tensor) -> Tensor:
+        """All of them."""
+        return outputs
+
+    def settle(
+        self, outputs: np.ndarray, targets: np.ndarray, seen: Seen | None = None, *, promise: float | None, level: float
+    ) -> None:
         """Fit an error bar for each target on validation residuals."""
         predicted, kept = self._numbers(outputs), promise or PROMISE
         try:
@@ -108,7 +115,15 @@ class Regress:
         found = self.card.get("error_bars")
         return None if found is None else [ErrorBar.from_json(bar) for bar in found]
 
-    def report(self, outputs: np.ndarray, targets: np.ndarray, *, level: float = 0.95, seed: int = 0) -> dict[str, Any]:
+    def report(
+        self,
+        outputs: np.ndarray,
+        targets: np.ndarray,
+        seen: Seen | None = None,
+        *,
+        level: float = 0.95,
+        seed: int = 0,
+    ) -> dict[str, Any]:
         """Errors of every target, with intervals, beside always answering the training mean or median."""
         known = self.card["data"]
         constants = {name: np.asarray(known[name]) for name in ("mean", "median")}
@@ -128,7 +143,7 @@ class Regress:
         words = f"always answering the training median, {row['baseline']['median']:.4g}"
         return {"name": "mae", "value": row["mae"], "against": {"words": words, "value": row["baseline"]["mae"]}}
 
-    def answers(self, names: Sequence[str], outputs: np.ndarray, top: int) -> list[Estimate]:
+    def answers(self, names: Sequence[str], outputs: np.ndarray, seen: Seen, top: int) -> list[Estimate]:
         """The numbers of each image, with error bars where there are any; `top` is of no use here."""
         bars = self.error_bars or [None] * len(self.names)
         found = []

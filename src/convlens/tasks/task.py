@@ -7,10 +7,13 @@ The engine knows a task only by `loss` and `meter`; the model knows it by the re
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor
+
+from convlens.data.preprocess import Preprocess
 
 
 class Meter(Protocol):
@@ -47,6 +50,29 @@ class Answer(Protocol):
     def error(self) -> str | None: ...
 
 
+@dataclass(frozen=True)
+class Frame:
+    """An image that was answered: how large it is, and how it was brought before the network."""
+
+    size_px: tuple[int, int]
+    preprocess: Preprocess
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was put before the network.
+
+    Attributes:
+        images: as stored (N, H, W, C) uint8.
+        samples: which of them (n,), as rows; they decide the noise that is shown in validation.
+        frames: of each, where an answer has to be brought back to the image it came from.
+    """
+
+    images: np.ndarray
+    samples: np.ndarray
+    frames: Sequence[Frame] = ()
+
+
 class Task(Protocol):
     """One kind of question.
 
@@ -78,15 +104,26 @@ class Task(Protocol):
         """
         ...
 
-    def settle(self, outputs: np.ndarray, targets: np.ndarray, *, promise: float | None, level: float) -> None:
+    def keep(self, outputs: Tensor) -> Tensor:
+        """What is kept of a batch's outputs for scores and answers, such as the class of each pixel."""
+        ...
+
+    def settle(
+        self, outputs: np.ndarray, targets: np.ndarray, seen: Seen, *, promise: float | None, level: float
+    ) -> None:
         """Fit on validation what answers need, and keep it in the card.
+
+        Args:
+            outputs: as kept.
 
         Raises:
             DataError: a promise cannot be kept.
         """
         ...
 
-    def report(self, outputs: np.ndarray, targets: np.ndarray, *, level: float, seed: int) -> dict[str, Any]:
+    def report(
+        self, outputs: np.ndarray, targets: np.ndarray, seen: Seen, *, level: float, seed: int
+    ) -> dict[str, Any]:
         """All figures of some images, each with n, interval and baseline; plain JSON."""
         ...
 
@@ -101,8 +138,12 @@ class Task(Protocol):
         """
         ...
 
-    def answers(self, names: Sequence[str], outputs: np.ndarray, top: int) -> list[Any]:
-        """One `Answer` for each image."""
+    def answers(self, names: Sequence[str], outputs: np.ndarray, seen: Seen, top: int) -> list[Any]:
+        """One `Answer` for each image.
+
+        Args:
+            top: how many classes to list, where there are classes to list.
+        """
         ...
 
     def unreadable(self, name: str, reason: str) -> Any:

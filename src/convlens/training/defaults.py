@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from convlens.config import Config, TrainConfig
+from convlens.config import Config, Kind, TrainConfig
 
 SEEN_IMAGES = 770_000
 EPOCHS_FROM, EPOCHS_TO = 12, 40
@@ -18,6 +18,7 @@ DEPTH_DECAY = 0.7
 SMALL_PX = 64
 FEWEST_STEPS = 12  # batches in an epoch, below which they are made smaller
 SMALLEST_BATCH = 16
+PIXELS_AT_ONCE = 16 * 192 * 192
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,21 @@ HEAD_ALONE = Recipe(
     0.02,
     0.1,
 )
+PIXELS = Recipe(
+    "a class for every pixel", "adamw", {"sgd": 0.05, "rmsprop": 1e-3, "adam": 2e-3, "adamw": 2e-3}, 16, 0.02, 0.1
+)
+PICTURES = Recipe(
+    "a picture for a picture", "adamw", {"sgd": 0.05, "rmsprop": 1e-3, "adam": 2e-3, "adamw": 2e-3}, 64, 1e-3, 0.1
+)
+SEEN_WINDOWS, SEEN_PICTURES = 9_000, 360_000
+LOSS_OF: dict[Kind, str] = {
+    "class": "cross_entropy",
+    "number": "huber",
+    "mask": "cross_entropy+dice",
+    "picture": "squared",
+    "boxes": "yolo",
+}
+OWN_RECIPES: dict[Kind, Recipe] = {"mask": PIXELS, "picture": PICTURES}
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,7 @@ class Facts:
     """What the choices depend on.
 
     Attributes:
+        kind: what is learned from; see `convlens.config.Kind`.
         head_alone: all other layers are frozen.
         normalised: the network has normalisation layers, and so bears a high learning rate.
     """
@@ -80,6 +97,7 @@ class Facts:
     from_scratch: bool
     normalised: bool
     head_alone: bool = False
+    kind: Kind = "class"
 
 
 def complete(config: Config, facts: Facts) -> Config:
@@ -112,7 +130,8 @@ def _choices(config: Config, facts: Facts) -> dict[str, tuple[Any, str]]:
         "train.weight_decay": (recipe.weight_decay if decays else 0.0, f"{rule}, {recipe.name}"),
         "train.depth_decay": (DEPTH_DECAY if recipe is FINE_TUNING else 1.0, recipe.name),
         "train.warmup": (recipe.warmup if rises else 0.0, f"schedule {asked.schedule}"),
-        "train.label_smoothing": (0.05, recipe.name),
+        "train.loss": (LOSS_OF[facts.kind], f"the usual one for a {facts.kind}"),
+        "train.label_smoothing": (0.05 if facts.kind == "class" else 0.0, recipe.name),
         "train.restore_best": _restores_best(asked),
         "train.ema": (0.0, "the rate falls to zero, which averages by itself"),
     }
@@ -127,6 +146,8 @@ def _restores_best(asked: TrainConfig) -> tuple[bool, str]:
 
 
 def _recipe(facts: Facts) -> Recipe:
+    if facts.kind in OWN_RECIPES:
+        return OWN_RECIPES[facts.kind]
     if facts.head_alone:
         return HEAD_ALONE
     if not facts.from_scratch:
@@ -135,6 +156,10 @@ def _recipe(facts: Facts) -> Recipe:
 
 
 def _epochs(facts: Facts, recipe: Recipe) -> tuple[int, str]:
+    if facts.kind in OWN_RECIPES:
+        most, fewest, highest = (SEEN_WINDOWS, 12, 150) if facts.kind == "mask" else (SEEN_PICTURES, 6, 60)
+        epochs = min(max(round(most / facts.train_images), fewest), highest)
+        return epochs, f"{facts.train_images:,} training images, about {epochs * facts.train_images:,} seen in all"
     if recipe in (FINE_TUNING, HEAD_ALONE):
         return FINE_TUNE_EPOCHS if recipe is FINE_TUNING else HEAD_EPOCHS, recipe.name
     epochs = min(max(round(SEEN_IMAGES / facts.train_images), EPOCHS_FROM), EPOCHS_TO)
@@ -144,6 +169,9 @@ def _epochs(facts: Facts, recipe: Recipe) -> tuple[int, str]:
 
 def _batch_size(facts: Facts) -> int:
     batch = 128 if facts.size_px <= SMALL_PX else 32
+    if facts.kind in OWN_RECIPES:
+        batch = min(batch, max(4, PIXELS_AT_ONCE // facts.size_px**2))
+        return max(min(batch, facts.train_images // FEWEST_STEPS), min(4, batch))
     while batch > SMALLEST_BATCH and facts.train_images < FEWEST_STEPS * batch:
         batch //= 2
     return batch

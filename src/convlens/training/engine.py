@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from convlens.config import TrainConfig
 from convlens.data.batch import Batch, Batches
+from convlens.data.present import Present
 from convlens.errors import TrainingError
 from convlens.nn.constraints import constraints
 from convlens.nn.keras_layer import build, waits_for_input
@@ -40,13 +41,6 @@ from convlens.training.schedule import rate_factor
 from convlens.training.transfer import Transfer, in_evaluation, whole
 
 CHECK_EVERY = 32
-Augmenting = Callable[[Tensor, Tensor, np.ndarray, int], tuple[Tensor, Tensor]]
-
-
-class Preparing(Protocol):
-    """How a batch becomes the network's input: `Preprocess`, for images."""
-
-    def tensor(self, batch: Tensor) -> Tensor: ...
 
 
 @dataclass
@@ -72,6 +66,7 @@ class Engine:
 
     Attributes:
         settings: no `auto` left in it.
+        present: how a batch becomes the network's input and what its output is compared with.
         train, valid: batches of uint8 images; without `valid` the last epoch counts as the best.
         transfer: which layers are trained when; without it, all that require a gradient.
         save_model: how `ModelCheckpoint` writes a file; given by the owner of the model.
@@ -82,8 +77,7 @@ class Engine:
     task: Task
     settings: TrainConfig
     hardware: Hardware
-    preprocess: Preparing
-    augment: Augmenting
+    present: Present
     train: Batches
     valid: Batches | None = None
     transfer: Transfer | None = None
@@ -209,7 +203,7 @@ class Engine:
         seed_step(self.seed, self.state.epoch, self.state.batch, self.hardware.device)
         images = batch.images.to(self.hardware.device, non_blocking=True)
         targets = batch.targets.to(self.hardware.device, non_blocking=True)
-        x, targets = self.augment(images, targets, batch.samples, self.state.epoch)
+        x, targets = self.present.changed(images, targets, batch.samples, self.state.epoch)
         x = x.contiguous(memory_format=self.hardware.memory_format)
         if first:
             self.optimiser.zero_grad(set_to_none=True)
@@ -261,7 +255,7 @@ class Engine:
             if self.valid:
                 meter = self.task.meter()
                 stopped = self._raise_if_asked
-                for outputs, targets in run_network(self.network, self.valid, self.preprocess, self.hardware, stopped):
+                for outputs, targets in run_network(self.network, self.valid, self.present, self.hardware, stopped):
                     meter.update(outputs, targets)
                 row |= {f"val_{name}": value for name, value in meter.compute().items()}
             self._remember_best(row)
@@ -380,7 +374,8 @@ class Engine:
         """Layers that wait for their first input see one, and draw their first weights from the seed alone."""
         with torch.random.fork_rng(devices=[]):
             seed_step(self.seed, 0, 0, "cpu")
-            build(self.network, self.preprocess.tensor(next(self.train.epoch(0)).images[:1]))
+            first = next(self.train.epoch(0))
+            build(self.network, self.present.still(first.images[:1], first.targets[:1], first.samples[:1])[0])
 
     def _at_step_end(self) -> bool:
         return self.state.batch % self.settings.accumulate == 0 or self.state.batch == len(self.train)
@@ -401,7 +396,7 @@ class Engine:
 def run_network(
     network: nn.Module,
     batches: Batches,
-    preprocess: Preparing,
+    present: Present,
     hardware: Hardware,
     look: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -413,9 +408,9 @@ def run_network(
     with in_evaluation(network), torch.inference_mode():
         for batch in batches.epoch(0):
             look()
-            x = preprocess.tensor(batch.images.to(hardware.device))
-            outputs = network(x.contiguous(memory_format=hardware.memory_format))
-            yield outputs.float(), batch.targets.to(hardware.device)
+            images, targets = batch.images.to(hardware.device), batch.targets.to(hardware.device)
+            x, targets = present.still(images, targets, batch.samples)
+            yield network(x.contiguous(memory_format=hardware.memory_format)).float(), targets
 
 
 def seed_step(seed: int, epoch: int, batch: int, device: str) -> None:

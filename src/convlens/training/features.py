@@ -56,38 +56,42 @@ class Head(nn.Module):
 
 @dataclass(frozen=True)
 class Features:
-    """Cached features and the head that trains on them; stands in for `Preprocess` and `Augment`.
+    """Cached features and the head that trains on them; presents a batch of them as what it is.
 
     Shapes:
         every array (rows of the store, D) float32; rows that nobody uses are 0.
 
     Attributes:
         views: of training images, in the precision of training; epoch e uses view e modulo their number.
-        still: of validation images, in float32, as in a prediction.
-        changed: the views are of changed pictures, not of the images as they are.
+        plain: of validation images, in float32, as in a prediction.
+        of_changed: the views are of changed pictures, not of the images as they are.
         images: how many there are features of.
         seconds: it took to compute them.
     """
 
     head: Head
     views: tuple[np.ndarray, ...]
-    still: np.ndarray
-    changed: bool
+    plain: np.ndarray
+    of_changed: bool
     images: int
     seconds: float
 
     def __str__(self) -> str:
         views = f", {len(self.views)} views of each" if len(self.views) > 1 else ""
-        size = f"{self.still.shape[1]:,} features of {self.images:,} images{views}"
+        size = f"{self.plain.shape[1]:,} features of {self.images:,} images{views}"
         return f"{size}, computed once in {self.seconds:.3g} s"
 
     def tensor(self, batch: Tensor) -> Tensor:
         """A batch as the head's input: (N, D) -> (N, D, 1, 1)."""
         return batch[:, :, None, None]
 
-    def augment(self, batch: Tensor, targets: Tensor, samples: np.ndarray, epoch: int) -> tuple[Tensor, Tensor]:
+    def still(self, images: Tensor, targets: Tensor, samples: np.ndarray) -> tuple[Tensor, Tensor]:
+        """As `tensor`."""
+        return self.tensor(images), targets
+
+    def changed(self, images: Tensor, targets: Tensor, samples: np.ndarray, epoch: int) -> tuple[Tensor, Tensor]:
         """The same; the pictures were changed before the features were computed."""
-        return self.tensor(batch), targets
+        return self.tensor(images), targets
 
 
 class FeatureBatches(Batches):

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from convlens.config import TrainConfig
 from convlens.errors import ConfigError
 
-TRIAL_VALUES = 16 * 3 * 224 * 224  # of the images of a trial step; small images are measured in whole batches
+TRIAL_VALUES = 8 * 3 * 160 * 160  # of the images of a trial step; small images are measured in whole batches
 TRIAL_SECONDS = 0.3
 HOPELESS = 1.5
 CLEARLY = 1.2  # a lower precision, or fewer threads, must be this much faster to be worth it
@@ -69,7 +69,7 @@ def choose(network: nn.Module, loss: Callable[[Tensor], Tensor], x: Tensor, sett
     Args:
         network: stays untouched.
         loss: from outputs (N, ...) to a scalar, for any number of samples.
-        x: an input batch (N, C, H, W), as large as in training; of large images only the first 16 or so are used.
+        x: an input batch (N, C, H, W), as large as in training; of large images only the first few are used.
         settings: anything but `auto` is taken as asked and not measured.
 
     Raises:

@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convlens.config import Config
+from convlens.config import Config, Kind
 from convlens.data.augment import Augment, changing, resolve
 from convlens.data.batch import Batches
+from convlens.data.noise import Noise
 from convlens.data.prepare import Prepared
+from convlens.data.present import Present, make_present
 from convlens.data.symmetry import mirror_test
 from convlens.errors import ConfigError
 from convlens.tasks.catalog import make
@@ -33,6 +35,10 @@ from convlens.training.history import Events, History
 from convlens.training.transfer import Transfer, idle_dropout, make_transfer, trains_head_alone
 
 SMALL_PX = 64
+PRESET_OF: dict[Kind, tuple[str, str]] = {
+    "mask": ("scans", "masks follow; where up and down differ, say augment.flip=horizontal"),
+    "picture": ("none", "the pictures are to be given back as they are"),
+}
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm, nn.LayerNorm)
 
 
@@ -42,12 +48,13 @@ def make_plan(network: nn.Module, config: Config, prepared: Prepared, *, from_sc
     head_alone = trains_head_alone(config)
     config = _choose_augmentation(config, prepared, head_alone)
     normalised = any(isinstance(module, NORMS) for module in network.modules())
-    facts = Facts(len(prepared.split.train), size, from_scratch, normalised, head_alone)
+    kind = prepared.answers.kind
+    facts = Facts(len(prepared.split.train), size, from_scratch, normalised, head_alone, kind)
     config = complete(config, facts)
     task = make_task(config, prepared)
     rows = np.sort(prepared.split.train)[: int(config.train.batch_size)]
-    x = prepared.preprocess.tensor(torch.from_numpy(np.ascontiguousarray(prepared.store.images[rows])))
-    targets = torch.from_numpy(prepared.targets[rows])
+    images = torch.from_numpy(np.ascontiguousarray(prepared.store.images[rows]))
+    x, targets = present_of(config, prepared).changed(images, torch.from_numpy(prepared.targets[rows]), rows, 0)
 
     def loss(outputs: Tensor) -> Tensor:
         return task.loss(outputs.float(), targets[: len(outputs)].to(outputs.device))
@@ -85,7 +92,6 @@ def make_engine(
     tune_allocator()
     store, split, size = prepared.store, prepared.split, int(config.train.batch_size)
     events = Events() if events is None else events
-    augment = Augment(config.augment, prepared.preprocess, seed=config.seed, classes=len(prepared.classes))
     transfer, features = _transfer(network, config, prepared), None
     if transfer.only_head and (idle := idle_dropout(network)):
         events.add("layers", f"Only the head is trained, so dropout below it is off: {', '.join(idle)}.")
@@ -97,7 +103,7 @@ def make_engine(
         settings = {"batch_size": batch_size, "seed": config.seed, "shuffle": shuffle}
         if features is None:
             return Batches(store.images, prepared.targets, rows, **settings)
-        views = features.views if shuffle else [features.still]
+        views = features.views if shuffle else [features.plain]
         return FeatureBatches(views, prepared.targets, rows, **settings)
 
     return Engine(
@@ -105,8 +111,7 @@ def make_engine(
         task=make_task(config, prepared),
         settings=config.train,
         hardware=hardware,
-        preprocess=features or prepared.preprocess,
-        augment=augment if features is None else features.augment,
+        present=features or present_of(config, prepared),
         train=batches(split.train, size, shuffle=True),
         valid=batches(split.valid, 2 * size, shuffle=False) if len(split.valid) else None,
         transfer=transfer if features is None else None,
@@ -125,13 +130,22 @@ def make_task(config: Config, prepared: Prepared) -> Task:
     settings: dict[str, Any] = {}
     if config.task == "classify":
         settings["label_smoothing"] = float(config.train.label_smoothing)
-        if config.train.class_weights == "balanced":
-            counts = np.array(prepared.learned["train_counts"])
-            weights = counts.sum() / (len(counts) * np.maximum(counts, 1))
-            settings["class_weights"] = torch.tensor(weights, dtype=torch.float32)
-    if config.task == "regress":
+    elif config.train.loss != "auto":  # it is auto where nothing is trained
         settings["loss_name"] = config.train.loss
+    if config.train.class_weights == "balanced":
+        counts = prepared.learned.get("train_counts")
+        if counts is None:
+            raise ConfigError("train.class_weights=balanced is for the tasks classify and segment. Leave it out.")
+        weights = sum(counts) / (len(counts) * np.maximum(counts, 1))
+        settings["class_weights"] = torch.tensor(weights, dtype=torch.float32)
     return make(config.task, prepared.classes.names, {"data": prepared.learned}, **settings)
+
+
+def present_of(config: Config, prepared: Prepared) -> Present:
+    """How a run's batches are put before its network."""
+    augment = Augment(config.augment, prepared.preprocess, seed=config.seed, classes=len(prepared.classes))
+    noise = Noise.parse(config.data.corruption) if config.task == "denoise" else None
+    return make_present(prepared.answers.kind, prepared.preprocess, augment, noise=noise, seed=config.seed)
 
 
 def _transfer(network: nn.Module, config: Config, prepared: Prepared) -> Transfer:
@@ -153,6 +167,9 @@ def _choose_augmentation(config: Config, prepared: Prepared, head_alone: bool) -
     if preset == "auto" and head_alone and config.augment.views is None and config.train.cache_features:
         preset, reason = "none", "only the head is trained, and the same pictures let its features be computed once"
         config = config.choose("augment.preset", preset, reason)
+    if preset == "auto" and prepared.answers.kind in PRESET_OF:
+        preset, reason = PRESET_OF[prepared.answers.kind]
+        config = config.choose("augment.preset", preset, reason)
     if preset == "auto":
         mirror = mirror_test(prepared.store.images, prepared.answers.strata, prepared.split.train)
         size = prepared.preprocess.size_px[0]
@@ -162,9 +179,15 @@ def _choose_augmentation(config: Config, prepared: Prepared, head_alone: bool) -
         config = config.choose("augment.preset", preset, reason)
         if config.augment.flip == "auto" and not flips:
             config = config.choose("augment.flip", "none", str(mirror))
+    stored, shown = prepared.preprocess.store_px[0], prepared.preprocess.size_px[0]
+    if prepared.answers.kind == "mask" and stored > shown and config.augment.crop == "auto":
+        share = round((stored - shown) / 2 / shown, 4)
+        config = config.choose("augment.crop", share, f"windows of {shown} px anywhere in {stored} px")
     for option, value in resolve(config.augment, preset).model_dump().items():
         if config[f"augment.{option}"] == "auto":
             config = config.choose(f"augment.{option}", value, f"preset {preset}")
+    if prepared.answers.kind != "class" and (config.augment.mixup or config.augment.cutmix):
+        raise ConfigError(f"mixup and cutmix mix classes of whole images; leave them out for {config.task}.")
     if config.augment.views and not changing(config.augment):
         raise ConfigError(
             f"augment.views={config.augment.views} has no effect: nothing in augment changes the pictures. "

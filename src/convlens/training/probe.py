@@ -51,7 +51,7 @@ def linear_probe(
     shape = feature_shape(network, name, first)
     ready: dict[str, np.ndarray] = {}
     if known:
-        ready = {"valid": known.still} | ({} if known.changed else {"train": known.views[0]})
+        ready = {"valid": known.plain} | ({} if known.of_changed else {"train": known.views[0]})
 
     def features(rows: np.ndarray, part: str) -> Tensor:
         if part in ready:

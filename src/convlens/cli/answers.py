@@ -1,0 +1,147 @@
+"""Prints answers that are pictures (masks, restored images, heat maps) and writes them where they are wanted."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from convlens.cli.show import console
+from convlens.data.image import decode, encode_png
+from convlens.data.policy import ImagePolicy
+from convlens.errors import ConfigError
+from convlens.files import write_atomic
+from convlens.report.overlay import class_colour, heat, overlay
+from convlens.tasks.pictures import Inspection, Picture
+from convlens.tasks.segment import Segmentation
+
+Written = tuple[str, bytes]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the pictures of answers go.
+
+    Attributes:
+        folder: one or two files for each image, named after it.
+        file: the heat map of the one image that was asked about.
+        policy: how images are read again, to draw on them.
+    """
+
+    folder: Path | None
+    file: Path | None
+    policy: ImagePolicy
+
+    def write(self, image: Any, stem: str, pictures: Iterable[Written]) -> list[str]:
+        """Write the pictures of one answer; returns their paths."""
+        found = []
+        for suffix, png in pictures:
+            path = self.file if self.file else self.folder / f"{stem}{suffix}.png" if self.folder else None
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomic(path, png)
+                found.append(str(path))
+        return found
+
+
+def show_pictures(answers: Iterable[Any], images: list[Any], style: str, place: Place) -> int:
+    """Print a row for each answer as they come, and write its pictures; returns how many images could not be read."""
+    rows = list(_rows(answers, images, place))
+    failed = sum(row["error"] is not None for row in rows)
+    if style == "json":
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        return failed
+    columns = list(dict.fromkeys(key for row in rows for key in row if key != "error"))
+    if style == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow([*columns, "error"])
+        for row in rows:
+            writer.writerow([_cell(row.get(column)) for column in [*columns, "error"]])
+        return failed
+    table = Table(*map(escape, columns), box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        cells = [_cell(row.get(column)) for column in columns]
+        if row["error"] is not None:
+            cells[1:2] = [f"[red]{escape(row['error'])}[/]"]
+        table.add_row(*cells)
+    console().print(table)
+    return failed
+
+
+def _rows(answers: Iterable[Any], images: list[Any], place: Place) -> Iterator[dict[str, Any]]:
+    stems = _stems([str(image) for image in images])
+    for answer, image, stem in zip(answers, images, stems, strict=True):
+        row, pictures = {"image": answer.name}, list[Written]()
+        if answer.error is None:
+            figures, draw = _told(answer)
+            row |= figures
+            if place.folder or place.file:
+                pictures = draw(decode(image, place.policy).pixels if isinstance(image, Path) else image)
+        if written := place.write(image, stem, pictures):
+            row["written"] = written[0]
+        yield {**row, "error": answer.error}
+
+
+def _told(answer: Any) -> tuple[dict[str, Any], Callable[[Any], list[Written]]]:
+    """The figures of an answer, and how its pictures are drawn over the image."""
+    match answer:
+        case Segmentation(mask=mask) if mask is not None:
+            figures: dict[str, Any] = {f"{name}, share": round(share, 6) for name, share in answer.shares}
+            figures |= {f"{name}, regions": count for name, count in answer.objects}
+            palette = [class_colour(index) if index else (0, 0, 0) for index in range(256)]
+            return figures, lambda image: [
+                ("", encode_png(mask, palette)),
+                ("-overlay", encode_png(overlay(image, mask))),
+            ]
+        case Inspection(heat=warmth) if warmth is not None:
+            verdict = {} if answer.abnormal is None else {"abnormal": "yes" if answer.abnormal else "no"}
+            return {**verdict, "score": float(answer.score or 0.0)}, lambda image: [
+                ("-heat", encode_png(heat(image, warmth)))
+            ]
+        case Picture(levels=levels) if levels is not None:
+            return {}, lambda image: [("", encode_png(levels))]
+    raise TypeError(f"{type(answer).__name__} has no picture.")
+
+
+def require_place(task: str, out: Path | None, heatmap: Path | None, images: int) -> None:
+    """Refuse an option that has nothing to write, or one file for many images.
+
+    Raises:
+        ConfigError: it says which.
+    """
+    if heatmap is not None and task != "anomaly":
+        raise ConfigError(f"--heatmap is for models of the task anomaly; this one is of {task}. Use --out FOLDER.")
+    if heatmap is not None and images != 1:
+        raise ConfigError(f"--heatmap writes one file, and there are {images} images. Use --out FOLDER.")
+    if out is not None and task in ("classify", "regress"):
+        raise ConfigError(f"--out writes pictures, and a model of the task {task} answers with none. Leave it out.")
+
+
+def _stems(names: list[str]) -> list[str]:
+    """A file name for each image, without its ending; the same ones are numbered.
+
+    Example:
+        >>> _stems(["a/x.png", "b/x.jpg", "y.png"])
+        ['x', 'x-2', 'y']
+    """
+    used: dict[str, int] = {}
+    stems = []
+    for name in names:
+        stem = Path(name).stem
+        used[stem] = used.get(stem, 0) + 1
+        stems.append(stem if used[stem] == 1 else f"{stem}-{used[stem]}")
+    return stems
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"'{text}" if text.startswith(("=", "+", "@", "\t", "\r")) else text
