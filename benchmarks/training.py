@@ -1,15 +1,15 @@
 """One training step, three ways, in one interleaved run: the tutorial's loop, a careful hand-written loop, and ours.
 
-    python benchmarks/training.py [--networks lenet,mobilenet,resnet] [--rounds 5]
+    python benchmarks/training.py [--networks lenet,mobilenet,resnet,unet] [--rounds 5]
 
     tutorial   eager, contiguous, float32, torch.optim.SGD as in the PyTorch tutorials
     by hand    what our engine chose (layout, precision, fused update, allocator), the same batches, preprocessing and
                augmentation, written out in fifteen lines
     ours       the engine, with its defaults
 
-Every measurement is a process of its own; the three take turns, so that a slow minute hits all of them. Images are
-random and already decoded. Printed: images a second (median of the rounds) and the ratios of each round's pairs
-(median, lowest, highest).
+Every measurement is a process of its own; the three take turns, so that a slow minute hits all of them. Images, and
+the masks that U-Net learns by cross-entropy, are random and already decoded. Printed: images a second (median of the
+rounds) and the ratios of each round's pairs (median, lowest, highest).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from typing import Any
 
 WAYS = ("tutorial", "by hand", "ours")
 
@@ -33,12 +34,29 @@ class Case:
     batch: int
     steps: int
     reference: str
+    outputs: int = 10
+    task: str = "classify"
+
+    @property
+    def masks(self) -> bool:
+        return self.task == "segment"
+
+    def build(self):
+        """The network, the same for every way."""
+        import torch
+
+        from convlens.models import catalog
+
+        torch.manual_seed(0)
+        size = (self.size_px, self.size_px)
+        return catalog.build(self.name, in_channels=self.channels, outputs=self.outputs, size_px=size)
 
 
 CASES = {
     "lenet": Case("lenet5", 1, 28, 128, 60, "LeNet-5 28 px"),
     "mobilenet": Case("timm:mobilenetv3_small_100", 3, 160, 32, 6, "MobileNetV3-small 160 px"),
     "resnet": Case("timm:resnet18", 3, 224, 32, 2, "ResNet-18 224 px"),
+    "unet": Case("unet", 3, 128, 16, 2, "U-Net 128 px, width 32, 2 classes", outputs=2, task="segment"),
 }
 
 
@@ -47,13 +65,11 @@ def tutorial(case: Case) -> float:
     import torch
     from torch.nn.functional import cross_entropy
 
-    from convlens.models import catalog
-
-    torch.manual_seed(0)
-    network = catalog.build(case.name, in_channels=case.channels, outputs=10, size_px=(case.size_px,) * 2)
+    network = case.build()
     optimiser = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     images = torch.rand(case.batch, case.channels, case.size_px, case.size_px)
-    targets = torch.randint(0, 10, (case.batch,))
+    shape = (case.batch, case.size_px, case.size_px) if case.masks else (case.batch,)
+    targets = torch.randint(0, case.outputs, shape)
     network.train()
     start = 0.0
     for step in range(case.steps + 2):
@@ -70,31 +86,40 @@ def tutorial(case: Case) -> float:
 def prepared(case: Case):
     """A model, its config, hardware and data, from random images through the ordinary path."""
     import numpy as np
-    import torch
 
     from convlens.config import Config
     from convlens.data.prepare import Wanted, make_preprocess, open_all, prepare
     from convlens.model import Model
-    from convlens.models import catalog
     from convlens.training.plan import make_plan
 
-    torch.manual_seed(0)
     rng = np.random.default_rng(0)
     n = case.batch * (case.steps + 2)
     images = rng.integers(0, 256, (n, case.size_px, case.size_px, case.channels), dtype=np.uint8)
-    labels = [str(i % 10) for i in range(n)]
+    targets = (
+        rng.integers(0, case.outputs, images.shape[:3], dtype=np.uint8)
+        if case.masks
+        else [str(i % case.outputs) for i in range(n)]
+    )
+    loss = {"train.loss": "cross_entropy"} if case.masks else {}
     config = Config.build(
         {
-            "data": {"channels": case.channels, "size_px": case.size_px, "valid_fraction": 0.0, "test_fraction": 0.0},
+            "task": case.task,
+            "data": {
+                "channels": case.channels,
+                "size_px": case.size_px,
+                "store_px": case.size_px,
+                "valid_fraction": 0.0,
+                "test_fraction": 0.0,
+            },
             "train": {"epochs": 1, "batch_size": case.batch, "optimiser": "sgd", "rate": 0.01, "weight_decay": 0.0},
             "augment": {"preset": "none"},
         },
+        loss,
         origin="benchmark",
     )
-    source = open_all(config, (images, labels))
+    source = open_all(config, (images, targets))
     data = prepare(config, source, make_preprocess(config, Wanted()))
-    network = catalog.build(case.name, in_channels=case.channels, outputs=10, size_px=(case.size_px,) * 2)
-    model = Model(network)
+    model = Model(case.build(), case.task)
     model.adopt(data)
     config, hardware = make_plan(model.network, config, data, from_scratch=True)
     return model, config, data, hardware
@@ -130,6 +155,7 @@ def by_hand(case: Case) -> float:
     network, present, batches = engine.network, engine.present, engine.train
     optimiser = torch.optim.SGD(network.parameters(), 0.01, 0.9, nesterov=True, fused=True)
     network.train()
+    options: dict[str, Any] = {"ignore_index": 255} if case.masks else {"label_smoothing": 0.05}
     losses, start = [], 0.0
     with keep_depthwise_float32(network, hardware):
         for step, batch in enumerate(batches.epoch(0)):
@@ -139,7 +165,7 @@ def by_hand(case: Case) -> float:
             x = x.contiguous(memory_format=hardware.memory_format)
             optimiser.zero_grad(set_to_none=True)
             with hardware.autocast():
-                loss = cross_entropy(network(x).float(), y, label_smoothing=0.1)
+                loss = cross_entropy(network(x).float(), y.long(), **options)
             loss.backward()
             optimiser.step()
             losses.append(loss.detach())
@@ -148,7 +174,7 @@ def by_hand(case: Case) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", default="lenet,mobilenet,resnet")
+    parser.add_argument("--networks", default="lenet,mobilenet,resnet,unet")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -118,6 +118,17 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 paint(f"{folder}/{name}/{number}.jpg", colour)
         paint(f"new/{name}-or-not.jpg", colour)
     paint("a.jpg", 0)
+    paint("part.png", 1)
+    rows = ["path,age"]
+    for number in range(14):
+        paint(f"good_parts/{number}.png", 2)
+        paint(f"scans/{number}.png", 1)
+        mask = np.zeros((20, 24), dtype=np.uint8)
+        mask[number % 8 : 12, 4 : 8 + number] = 255
+        (place / "masks").mkdir(exist_ok=True)
+        Image.fromarray(mask).save(place / f"masks/{number}_mask.png")
+        rows.append(f"scans/{number}.png,{20 + 3 * number}")
+    (place / "table.csv").write_text("\n".join(rows), encoding="utf-8")
     return place
 
 

@@ -19,6 +19,9 @@ HOMES = {
     "PIL": {"data/image.py"},
     "jinja2": {"report/page.py"},
     "skimage": {"metrics/reconstruction.py"},
+    "torchvision": {"nn/boxes.py"},
+    "yaml": {"data/annotations_yolo.py"},
+    "pycocotools": set(),  # the tests compare with it
     "pickle": set(),
 }
 
@@ -82,6 +85,15 @@ def test_a_library_has_one_home(library: str) -> None:
             if any(name.split(".")[0] == library for name in names):
                 users.add(path.relative_to(ROOT / "src/convlens").as_posix())
     assert users <= HOMES[library], f"{library} is imported outside its home"
+
+
+def test_the_statistics_of_imagenet_are_written_once() -> None:
+    homes = [path.name for path, tree in trees(SOURCES) if any(_is(node, 0.485) for node in ast.walk(tree))]
+    assert homes == ["config.py"]
+
+
+def _is(node: ast.AST, value: float) -> bool:
+    return isinstance(node, ast.Constant) and node.value == value
 
 
 def test_nothing_prints_but_the_command_line() -> None:

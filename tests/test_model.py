@@ -29,7 +29,8 @@ from convlens.data.classes import Classes
 from convlens.data.policy import ImagePolicy
 from convlens.data.preprocess import Preprocess
 from convlens.errors import ArtefactError, BadImage, ClassMismatch, ConfigError, DataError, ShapeError
-from convlens.model import CHUNK, Model, golden_image
+from convlens.model import CHUNK, Model
+from convlens.model_file import golden_image
 from convlens.models import catalog
 from convlens.tasks.classify import Prediction
 from convlens.training.callbacks import Callback
@@ -276,6 +277,23 @@ def test_what_was_trained_survives_the_file_exactly(tmp_path: Path, pictures: li
     other[2] = nn.Tanh()
     with pytest.raises(ArtefactError, match="does not answer the built-in test image as it did"):
         Model.load(path, network=other)
+
+
+def test_lazy_layers_of_torch_take_their_sizes_from_the_data(tmp_path: Path, pictures: list[Path]) -> None:
+    def network() -> nn.Module:
+        conv, norm = nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d()
+        return nn.Sequential(conv, norm, nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.LazyLinear(3))
+
+    torch.manual_seed(0)
+    model = Model(network())
+    model.fit(small.shared_photos(), **QUICK)
+    assert [type(layer) for layer in model.network][::5] == [nn.Conv2d, nn.Linear]  # type: ignore[call-overload]
+    again = Model.load(model.save(tmp_path / "lazy.safetensors"), network=network())
+    assert rig.same_weights(model.network, again.network)
+    assert model.predict(pictures[0]) == again.predict(pictures[0])
+    other = Model(nn.Sequential(nn.LazyConv2d(4, 33), nn.Flatten(), nn.LazyLinear(3)))
+    with pytest.raises(ShapeError, match="The lazy layers of the network find no sizes in 1 x 1 x 10 x 10"):
+        other.fit(small.shared_photos(), **QUICK)
 
 
 def test_training_again_tunes_and_forgets_what_no_longer_holds(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from convlens.version import __version__ as __version__
 _HOMES = {
     "train": "experiment",
     "resume": "experiment",
+    "cross_validate": "folds",
     "check": "experiment",
     "find_rate": "experiment",
     "describe": "explain.anatomy",
@@ -42,6 +43,7 @@ __all__ = [
     "Run",
     "TensorBoard",
     "check",
+    "cross_validate",
     "describe",
     "find_rate",
     "resume",
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from convlens.errors import ConvlensError
     from convlens.experiment import check, find_rate, resume, train
     from convlens.explain.anatomy import describe
+    from convlens.folds import cross_validate
     from convlens.model import Model
     from convlens.run import Run
     from convlens.tasks.classify import Prediction

@@ -22,8 +22,9 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 DEFAULT = "default"
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of red, green and blue, levels 0..1
 TaskName = Literal["classify", "regress", "segment", "reconstruct", "denoise", "anomaly", "detect"]
-Kind = Literal["class", "number", "mask", "picture", "boxes"]
+Kind = Literal["class", "number", "mask", "picture", "pair", "boxes"]
 KINDS: dict[str, Kind] = {  # what every task learns from
     "classify": "class",
     "regress": "number",
@@ -57,6 +58,10 @@ class DataConfig(Section):
     split_column: str | None = Field(default=None, description="table column with train, valid or test")
     valid_fraction: Fraction | Auto = Field(default="auto", description="share held out for validation")
     test_fraction: Fraction | Auto = Field(default="auto", description="share held out for the test")
+    folds: Annotated[int, Field(ge=2)] | None = Field(
+        default=None, description="cross-validation: parts of the images, each the test of one run"
+    )
+    fold: Count | None = Field(default=None, description="cross-validation: which of the parts is the test, from 1")
     size_px: Annotated[int, Field(ge=4, le=4096)] | Auto = Field(
         default="auto", description="side of the network's input"
     )
@@ -80,6 +85,9 @@ class DataConfig(Section):
     corruption: str = Field(
         default="gaussian:0.1", description="denoise: gaussian:SIGMA, poisson:PHOTONS or salt-and-pepper:SHARE"
     )
+    clean: str | None = Field(
+        default=None, description="denoise: folder with the clean picture of each noisy image, of the same name"
+    )
     normal: str | None = Field(default=None, description="anomaly: the class that is normal, where there are several")
     format: Literal["auto", "voc", "coco", "yolo", "csv"] = Field(
         default="auto", description="detect: how the boxes are written"
@@ -96,11 +104,11 @@ class DataConfig(Section):
 class AugmentConfig(Section):
     """Random changes to training images; each draw is a function of (seed, epoch, sample)."""
 
-    preset: Literal["auto", "none", "digits", "objects", "photos", "scans"] = Field(
+    preset: Literal["auto", "none", "digits", "objects", "photos", "scans", "boxes"] = Field(
         default="auto", description="a starting point for the options below"
     )
     flip: Literal["none", "horizontal", "vertical", "both"] | Auto = Field(default="auto", description="mirror images")
-    crop: Annotated[float, Field(ge=0.0, le=0.5)] | Auto = Field(
+    crop: Annotated[float, Field(ge=0.0, le=8.0)] | Auto = Field(
         default="auto", description="largest shift by whole pixels, as a share of the side"
     )
     rotate_deg: Annotated[float, Field(ge=0.0, le=180.0)] | Auto = Field(default="auto", description="largest rotation")
@@ -120,6 +128,9 @@ class AugmentConfig(Section):
     erase: Annotated[float, Field(ge=0.0, le=1.0)] = Field(default=0.0, description="chance of blanking a rectangle")
     mixup: Annotated[float, Field(ge=0.0)] = Field(default=0.0, description="alpha of mixup; 0 is off")
     cutmix: Annotated[float, Field(ge=0.0)] = Field(default=0.0, description="alpha of cutmix; 0 is off")
+    mosaic: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        default=0.0, description="detect: share of pictures made of four; none in the last fifth of the epochs"
+    )
     views: Count | None = Field(
         default=None, description="different pictures of an image, in turn; else always new ones"
     )
@@ -218,6 +229,9 @@ class EvaluateConfig(Section):
     )
     false_alarms: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         default=0.05, description="anomaly: share of normal images that may raise an alarm"
+    )
+    overlap: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        default=0.5, description="detect: of two boxes of one class with a larger IoU, the more certain one stays"
     )
     abstain: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
         default=None, description="accuracy promised on what is answered; below it the network says 'unsure'"
@@ -386,9 +400,10 @@ def by_leaf(options: Mapping[str, Any]) -> dict[str, Any]:
     for name in known:
         leaves.setdefault(name.rpartition(".")[2], name)
     leaves |= {"network": "network.name", "name": "run.name", "options": "network.options"}
+    sections = {name.partition(".")[0] for name in known if "." in name}
     return {
         leaves[key]
-        if (key in leaves and not isinstance(value, Mapping)) or key == "options"
+        if key in leaves and not (key in sections and isinstance(value, Mapping))
         else key.replace("__", "."): value
         for key, value in options.items()
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import datetime
+import io
 import os
 import sys
 import time
@@ -32,12 +33,14 @@ from convlens.data.store import scan
 from convlens.data.targets import names_of_outputs
 from convlens.errors import ConfigError, ConvlensError, DataError, RunError
 from convlens.files import locked, sweep_aside, write_atomic
-from convlens.model import Model, versions
+from convlens.model import Model
+from convlens.model_file import versions
 from convlens.models import backbone, catalog
 from convlens.models.licence import restriction
 from convlens.models.walk import walk
 from convlens.run import Run
 from convlens.summary import draw_contact_sheet, summarise
+from convlens.tasks.catalog import require_options
 from convlens.tasks.task import Seen
 from convlens.training.callbacks import Callback, TensorBoard
 from convlens.training.checkpoint import Checkpoints
@@ -47,12 +50,14 @@ from convlens.training.finder import find_rate as try_rates
 from convlens.training.hardware import Hardware
 from convlens.training.interrupt import Interrupted
 from convlens.training.plan import make_engine, make_plan
-from convlens.training.probe import linear_probe
+from convlens.training.probe import MOST_IMAGES, code_probe, linear_probe
 from convlens.training.transfer import frozen_by, require_weights
 
 Progress = Callable[[str, int, int], None]
 Ready = tuple[Config, Model, Prepared, Hardware]
 ARRAYS = "arrays"
+FOLD_ANSWERS = "test_outputs.npy"
+PATHS = (("data", "source"), ("data", "valid"), ("data", "test"), ("data", "masks"), ("network", "weights"))
 RESERVED = {"in_channels", "outputs", "size_px", "pretrained", "layers"}
 
 
@@ -81,7 +86,8 @@ def train(
     Raises:
         ConvlensError: with what was expected, what came and what to do.
     """
-    config, arrays = _asked(source, config, options)
+    config, arrays = read_request(source, config, options)
+    require_options(config)
     opened = open_all(config, arrays)
     run = Run.create(config)
     path = _Path(run, callbacks, progress)
@@ -127,7 +133,8 @@ def find_rate(
     Args:
         source, config, options: as for `train`; no run directory is made.
     """
-    config, arrays = _asked(source, config, options)
+    config, arrays = read_request(source, config, options)
+    require_options(config)
     opened = open_all(config, arrays)
     config, model, wanted = build_network(config, opened)
     prepared = prepare(config, opened, make_preprocess(config, wanted), progress=_stage(progress, "decoding"))
@@ -162,6 +169,8 @@ def build_network(config: Config, source: Source) -> tuple[Config, Model, Wanted
             f"network.options cannot hold {', '.join(sorted(reserved))}: channels and size are data.channels and "
             f"data.size_px, the outputs follow from the classes, and layers is network.layers."
         )
+    if name in catalog.NETWORKS and (reason := catalog.NETWORKS[name].teaching):
+        raise ConfigError(f"{name} is here to be read and is not trained by convlens.train: {reason}. Choose yolo.")
     smallest_px = catalog.NETWORKS[name].smallest_px if name in catalog.NETWORKS else 1
     expected = catalog.expected_input(name, config.network.weights, config.network.pretrained)
     wanted = Wanted(smallest_px=smallest_px, **expected)
@@ -331,7 +340,8 @@ class _Path:
                 try:
                     model.asks.settle(outputs, targets[split.valid], seen, promise=promise, level=level)
                 except DataError as error:  # what was trained for hours is kept
-                    run.events.add("warning", f"{error} The model has no such rule: it always answers.")
+                    without = "it gives scores, no alarms" if config.task == "anomaly" else "it always answers"
+                    run.events.add("warning", f"{error} The model has no such rule: {without}.")
             found = model.asks.report(outputs, targets[split.valid], seen, level=level, seed=config.seed)
             evaluation["valid"] = found
         test_outputs = np.zeros((0, len(prepared.classes)), np.float32)
@@ -342,16 +352,36 @@ class _Path:
             evaluation["test"] = found
         if probe:
             evaluation["linear_probe"] = probe(level=level, seed=config.seed)
+        if config.task == "reconstruct" and len(prepared.answers.groups) > 1 and hasattr(model.network, "encode"):
+            evaluation["code_classifier"] = _code_classifier(model, prepared, level=level, seed=config.seed)
         evaluation["seconds"] = round(time.perf_counter() - started, 3)
         part = "test" if "test" in evaluation else "valid"
+        if part in evaluation and config.task == "detect":
+            evaluation[part]["speed"] = model.speed(store.images)
         if part in evaluation:
             found = {"part": part, **model.asks.headline(evaluation[part], config.evaluate.headline)}
             if probe:
                 found["linear_probe"] = evaluation["linear_probe"][part][found["name"]]
             evaluation["headline"] = model.card["metrics"] = found
         model.save(run.model_path)
+        if config.data.folds:  # to be pooled with those of the other folds
+            answers = io.BytesIO()
+            np.save(answers, test_outputs, allow_pickle=False)
+            write_atomic(run.directory / FOLD_ANSWERS, answers.getvalue())
         run.write("evaluation", evaluation)
         summarise(run, config, prepared, model, test_outputs)
+
+
+def _code_classifier(model: Model, prepared: Prepared, *, level: float, seed: int) -> dict[str, Any]:
+    """How far a linear classifier gets with the codes of labelled pictures."""
+    codes, targets = dict[str, np.ndarray](), dict[str, np.ndarray]()
+    for part in ("train", "valid", "test"):
+        rows = getattr(prepared.split, part)
+        rows = rows[prepared.targets[rows] >= 0]
+        if len(rows):
+            rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_IMAGES)).astype(np.int64)]
+            codes[part], targets[part] = model.codes(prepared.store.images, rows), prepared.targets[rows]
+    return code_probe(codes, targets, prepared.answers.groups, level=level, seed=seed)
 
 
 def _match_states(
@@ -373,8 +403,12 @@ def _match_states(
     return [next(following) if callback.state() else {} for callback in callbacks]
 
 
-def _asked(source: Any, config: Config | str | Path | None, options: dict[str, Any]) -> tuple[Config, Any]:
-    """The config a caller asked for, and the source where it is not a name but arrays in memory."""
+def read_request(source: Any, config: Config | str | Path | None, options: dict[str, Any]) -> tuple[Config, Any]:
+    """The config a caller asked for, and the source where it is not a name but arrays in memory.
+
+    Raises:
+        ConfigError: both a config and options, or an option that does not exist.
+    """
     named = isinstance(source, str | Path)
     if not isinstance(config, Config):
         layer = read_toml(config) if config else {}
@@ -392,7 +426,7 @@ def _asked(source: Any, config: Config | str | Path | None, options: dict[str, A
 def _portable(config: Config) -> dict[str, Any]:
     """The config as it travels with the model: files by their names, without the folders of this machine."""
     plain = config.to_json()
-    for section, key in (("data", "source"), ("data", "valid"), ("data", "test"), ("network", "weights")):
+    for section, key in PATHS:
         if plain[section][key]:
             plain[section][key] = Path(plain[section][key]).name
     plain["run"]["directory"] = Path(config.run.directory).name

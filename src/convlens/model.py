@@ -10,11 +10,10 @@
 
 from __future__ import annotations
 
-import datetime
-import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,39 +22,58 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convlens import artefact
+from convlens import model_file
 from convlens.config import KINDS, Config, by_leaf
 from convlens.data.batch import Batches
 from convlens.data.classes import Classes
+from convlens.data.image import decode
 from convlens.data.mask_map import MaskMap
 from convlens.data.noise import Noise
-from convlens.data.prepare import Prepared, Wanted, choose_input, make_preprocess, open_all, prepare, require_healthy
+from convlens.data.prepare import (
+    Prepared,
+    Wanted,
+    choose_input,
+    make_preprocess,
+    open_all,
+    prepare,
+    require_healthy,
+    require_normal,
+)
 from convlens.data.preprocess import Preprocess
 from convlens.data.present import make_present
 from convlens.data.sources import Source, open_source
 from convlens.data.store import build_store
 from convlens.data.targets import make_targets
-from convlens.errors import ArtefactError, BadImage, ConfigError, ConvlensError, DataError, did_you_mean
-from convlens.models import stored
-from convlens.models.walk import walk
-from convlens.tasks.catalog import TASKS, make
+from convlens.errors import BadImage, ConfigError, DataError, did_you_mean
+from convlens.model_file import Parts
+from convlens.models.walk import materialise, walk
+from convlens.tasks.catalog import TASKS, make, require_options
 from convlens.tasks.task import Frame, Seen, Task
 from convlens.training.callbacks import Callback
 from convlens.training.engine import run_network
 from convlens.training.hardware import Hardware, tune_allocator
 from convlens.training.history import History
 from convlens.training.plan import make_engine, make_plan
+from convlens.training.speed import one_at_a_time
+from convlens.training.tiling import answer_in_tiles, at_own_scale, choose_tiles
 from convlens.training.transfer import in_evaluation
-from convlens.version import __version__
 
 CHUNK = 64
-GOLDEN_TOLERANCE = 1e-3
-GOLDEN_VALUES = 1000  # of an answer as large as a picture
-LARGEST_PX = 8192
+PIXELS_AT_ONCE = 64 * 128 * 128  # of networks that keep their maps as large as the image
 IDLE_IN_FIT = ("task", "data.source", "network.", "train.checkpoint", "evaluate.", "run.name", "run.tensorboard")
 Read = tuple[str, tuple[np.ndarray, Frame] | BadImage]
 OF_THE_INPUT = ("data.size_px", "data.channels", "data.fit", "data.normalise", "data.background", "data.white_level")
-USED_IN_EVALUATE = ("data.image_column", "data.label_column", "data.split_column", "data.memory_mb", "run.directory")
+USED_IN_EVALUATE = (
+    "data.image_column",
+    "data.label_column",
+    "data.split_column",
+    "data.masks",
+    "data.clean",
+    "data.normal",
+    "data.format",
+    "data.memory_mb",
+    "run.directory",
+)
 
 
 @dataclass
@@ -102,6 +120,7 @@ class Model:
         config = Config.build({"task": self.task}, by_leaf(options), origin=("model", "fit"))
         idle = IDLE_IN_FIT if self.preprocess is None else IDLE_IN_FIT + OF_THE_INPUT
         _refuse([name for name, origin in config.origins.items() if origin == "fit" and name.startswith(idle)], "fit")
+        require_options(config)
         source = open_all(config, data)
         size = Wanted() if self.preprocess is None else Wanted(size_px=self.preprocess.size_px[0])
         config = choose_input(config, source, size)
@@ -130,6 +149,7 @@ class Model:
         """
         classes, preprocess = prepared.classes, prepared.preprocess
         shape = (preprocess.policy.channels, *preprocess.size_px)
+        materialise(self.network, (1, *shape))
         outputs = walk(self.network, (1, *shape))[-1].output_shape
         make(self.task, classes.names, self.card).require(outputs, (1, *shape))
         self.card["data"] = prepared.learned
@@ -170,14 +190,50 @@ class Model:
         noise = Noise.parse(facts["noise"]) if scored and "noise" in facts else None
         present = make_present(KINDS[self.task], preprocess, noise=noise, seed=facts.get("noise_seed", 0))
         zeros = np.zeros(len(images), dtype=np.int64)
-        batches = Batches(images, zeros, rows, batch_size=batch_size, seed=0, shuffle=False)
+        fit_in = max(1, PIXELS_AT_ONCE // (images.shape[1] * images.shape[2])) if KINDS[self.task] == "mask" else CHUNK
+        batches = Batches(images, zeros, rows, batch_size=min(batch_size, fit_in), seed=0, shuffle=False)
         device = str(next(self.network.parameters()).device)
         hardware = Hardware(device=device, layout="channels_last")
         for outputs, _ in run_network(self.network, batches, present, hardware):
             yield outputs
 
+    def encode(self, images: Iterable[Any]) -> np.ndarray:
+        """The codes of images, where the network has them: an autoencoder.
+
+        Args:
+            images: each a path, bytes, an array (H, W) or (H, W, C), or a Pillow image.
+
+        Shapes:
+            -> (N, code) float32
+
+        Raises:
+            BadImage: one of them cannot be read.
+            ConfigError: the network has no code.
+        """
+        preprocess, _ = self._ready()
+        return self.codes(np.stack([preprocess.pixels(preprocess.decode(image)) for image in images]))
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """The pictures of codes, whether those come from `encode` or not.
+
+        Shapes:
+            (N, code) -> (N, H, W, C) uint8
+
+        Raises:
+            ConfigError: the network has no code.
+        """
+        device, part = next(self.network.parameters()).device, self._part("decode")
+        with in_evaluation(self.network), torch.inference_mode():
+            levels = self.asks.keep(part(torch.from_numpy(np.asarray(codes, np.float32)).to(device))).cpu().numpy()
+        return np.rint(255 * levels.transpose(0, 2, 3, 1)).astype(np.uint8)
+
+    def speed(self, images: np.ndarray) -> dict[str, Any]:
+        """How many stored images a second it answers one at a time; see `training.speed`."""
+        device = str(next(self.network.parameters()).device)
+        return one_at_a_time(partial(self.outputs, batch_size=1), images, device)
+
     def codes(self, images: np.ndarray, rows: np.ndarray | None = None, batch_size: int = CHUNK) -> np.ndarray:
-        """The codes of stored images, where the network has an `encode`.
+        """The codes of stored images.
 
         Shapes:
             images (N, store H, store W, C) uint8 -> (n, code) float32
@@ -192,28 +248,21 @@ class Model:
                 found.append(encode(x).cpu().numpy())
         return np.concatenate(found)
 
-    def decoded(self, codes: np.ndarray) -> np.ndarray:
-        """The pictures of codes, in levels 0..1, where the network has a `decode`.
-
-        Shapes:
-            (n, code) float32 -> (n, C, H, W) float32
-        """
-        device = next(self.network.parameters()).device
-        with in_evaluation(self.network), torch.inference_mode():
-            return self.asks.keep(self._part("decode")(torch.from_numpy(codes).to(device))).cpu().numpy()
-
     def _part(self, name: str) -> Callable[[Tensor], Tensor]:
         part = getattr(self.network, name, None)
         if part is None:
             raise ConfigError(f"This network has no code: it has no '{name}'. An autoencoder has.")
         return part
 
-    def predict(self, images: Any, *, top: int = 3) -> Any:
+    def predict(self, images: Any, *, top: int = 3, tiles: bool | int = False) -> Any:
         """Name what is in one image, or in many.
 
         Args:
             images: a path, bytes, an array (H, W) or (H, W, C), a Pillow image; or a list of these; or a folder.
             top: how many classes to list.
+            tiles: segment, denoise, reconstruct: answer each image at its own scale, in overlapping tiles of the stored
+                size, or of this side; for large images, and networks trained at the scale of the images (`store_px` as
+                large as they were, or as their pieces). Without it an image is brought to the stored size.
 
         Returns:
             One prediction for one image; for a list or a folder, one for each in the same order, unreadable ones
@@ -221,49 +270,64 @@ class Model:
 
         Raises:
             BadImage: a single image cannot be read.
+            ConfigError: tiles make no sense for the task or the network.
         """
         if isinstance(images, str | Path) and Path(images).is_dir():
             source = open_source(images, Config().data, labelled=False)
             names = [str(Path(images) / record.id) for record in source.records]
-            return list(self.predict_each([source.image(r) for r in source.records], top=top, names=names))
+            return list(self.predict_each([source.image(r) for r in source.records], top=top, names=names, tiles=tiles))
         if isinstance(images, list | tuple):
-            return list(self.predict_each(images, top=top))
-        preprocess, _ = self._ready()
-        decoded = preprocess.decode(images)
-        pixels = preprocess.pixels(decoded)[None]
-        seen = Seen(pixels, np.arange(1), [Frame(decoded.size_px, preprocess)])
-        return self.asks.answers([_name_of(images, 0)], self.outputs(pixels), seen, top)[0]
+            return list(self.predict_each(images, top=top, tiles=tiles))
+        side = self._side_of(tiles)
+        return self._chunk([(_name_of(images, 0), self._read(images, None, side))], top, side)[0]
 
-    def predict_each(self, images: Iterable[Any], *, top: int = 3, names: Iterable[str] | None = None) -> Iterable[Any]:
+    def predict_each(
+        self, images: Iterable[Any], *, top: int = 3, names: Iterable[str] | None = None, tiles: bool | int = False
+    ) -> Iterable[Any]:
         """Predict many images in a stream: as many answers as images, in their order, in bounded memory.
 
         Args:
             names: what to call the images, instead of their paths or numbers.
+            tiles: as in `predict`.
         """
-        preprocess, _ = self._ready()
+        side = self._side_of(tiles)
 
         def read(item: tuple[str, Any]) -> Read:
             name, image = item
             try:
-                decoded = preprocess.decode(image, name)
+                return name, self._read(image, name, side)
             except BadImage as error:
                 return name, error
-            return name, (preprocess.pixels(decoded), Frame(decoded.size_px, preprocess))
 
         numbered = ((_name_of(image, number), image) for number, image in enumerate(images))
         named = numbered if names is None else zip(names, images, strict=True)
         with ThreadPoolExecutor(2) as pool:
-            while chunk := list(islice(named, CHUNK)):
-                yield from self._chunk(list(pool.map(read, chunk)), top)
+            while chunk := list(islice(named, 1 if side else CHUNK)):
+                yield from self._chunk(list(pool.map(read, chunk)), top, side)
 
-    def _chunk(self, read: list[Read], top: int) -> list[Any]:
+    def _side_of(self, tiles: bool | int) -> int:
+        """The side of the tiles, 0 without tiles."""
+        preprocess, _ = self._ready()
+        return choose_tiles(self.network, self.asks, preprocess, tiles) if tiles else 0
+
+    def _read(self, image: Any, name: str | None, side: int) -> tuple[np.ndarray, Frame]:
+        preprocess, _ = self._ready()
+        if side:
+            decoded = decode(image, preprocess.policy, name)
+            return decoded.pixels, Frame(decoded.size_px, at_own_scale(preprocess, decoded.size_px))
+        decoded = preprocess.decode(image, name)
+        return preprocess.pixels(decoded), Frame(decoded.size_px, preprocess)
+
+    def _chunk(self, read: list[Read], top: int, side: int) -> list[Any]:
         good = [(name, found) for name, found in read if not isinstance(found, BadImage)]
         answers = iter(())
         if good:
             names, frames = [name for name, _ in good], [frame for _, (_, frame) in good]
             pixels = np.stack([stored for _, (stored, _) in good])
             seen = Seen(pixels, np.arange(len(pixels)), frames)
-            answers = iter(self.asks.answers(names, self.outputs(pixels), seen, top))
+            tiled = answer_in_tiles(self.network, self.asks, frames[0].preprocess, pixels[0], side) if side else None
+            outputs = self.outputs(pixels) if tiled is None else tiled
+            answers = iter(self.asks.answers(names, outputs, seen, top))
         return [
             self.asks.unreadable(name, found.reason) if isinstance(found, BadImage) else next(answers)
             for name, found in read
@@ -279,15 +343,16 @@ class Model:
 
         Returns:
             The task's report, as of `convlens.metrics.classification`, with `unreadable`, the files that could not be
-            scored.
+            scored, and `noticed`, warnings about what was left out.
 
         Raises:
             ClassMismatch: a label is not one of the model's classes.
         """
         preprocess, classes = self._ready()
-        config = Config.build(by_leaf(options), origin="evaluate")
+        config = Config.build({"task": self.task}, by_leaf(options), origin=("model", "evaluate"))
         given = [name for name, origin in config.origins.items() if origin == "evaluate"]
         _refuse([name for name in given if name not in USED_IN_EVALUATE], "evaluate")
+        require_options(config)
         if not isinstance(data, Source):
             data = open_source(data, config.data, kind=KINDS[self.task])
         source = self._with_meaning(data)
@@ -302,12 +367,19 @@ class Model:
         store = build_store(source, preprocess, directory=folder, memory_mb=config.data.memory_mb, threads=2)
         groups = self.card.get("data", {}).get("groups", ())
         answers = make_targets(source, store.records, store.kept, config.data, preprocess, classes, groups)
+        if self.task == "anomaly":
+            require_normal(answers, groups[0] if groups else config.data.normal, source.name)
         require_healthy(answers.findings, strict=False)
         if not len(answers.values):
             raise DataError(f"{source.name} has no labelled image that can be read.")
         rows = np.arange(len(store.images))
         outputs = self.outputs(store.images, rows, scored=True)
-        report = self.asks.report(outputs, answers.values, Seen(store.images, rows), level=level, seed=0)
+        facts = {**self.card.get("data", {}), "groups": list(answers.groups)}  # other kinds than in training
+        asks = make(self.task, classes.names, {**self.card, "data": facts})
+        report = asks.report(outputs, answers.values, Seen(store.images, rows), level=level, seed=0)
+        if self.task == "detect":
+            report["speed"] = self.speed(store.images)
+        report["noticed"] = [finding.message for finding in source.findings if finding.severity != "note"]
         report["unreadable"] = [{"id": f.id, "reason": f.reason} for f in store.facts if not f.ok]
         return report
 
@@ -326,23 +398,9 @@ class Model:
             ConfigError: the name does not end in `.safetensors`.
             OSError: it could not be written; an older file of that name is untouched.
         """
-        path = Path(path)
-        if path.suffix != ".safetensors":
-            raise ConfigError(f"A model file ends in .safetensors; got '{path.name}'.")
         preprocess, classes = self._ready()
-        card = {
-            **self.card,
-            "task": self.task,
-            "network": self.architecture or {"name": "custom", "class": type(self.network).__name__},
-            "classes": list(classes.names),
-            "preprocess": preprocess.to_json(),
-            "versions": versions(),
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "golden": self._golden(),
-        }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        artefact.write(path, self.network.state_dict(), card)
-        return path
+        parts = Parts(self.network, self.task, classes, preprocess, self.architecture, self.card)
+        return model_file.write(Path(path), parts, self._golden())
 
     @classmethod
     def load(cls, path: str | Path, network: nn.Module | None = None) -> Model:
@@ -354,52 +412,16 @@ class Model:
         Raises:
             ArtefactError: the file is damaged, foreign or newer, or does not fit its own card.
         """
-        tensors, card = artefact.read(path)
-        missing = [name for name in ("task", "network", "classes", "preprocess", "golden") if name not in card]
-        if missing:
-            raise ArtefactError(f"{path} is incomplete: its card lacks {', '.join(missing)}. Use another copy.")
-        try:
-            model = cls._of_card(card, tensors, network)
-            model._check_golden(card["golden"])
-        except ConvlensError as error:
-            raise ArtefactError(f"{path}: {error}") from None
-        except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError) as error:
-            raise ArtefactError(f"{path} is damaged: its card cannot be understood ({error!r}).") from None
+        tensors, card = model_file.read(path)
+        with model_file.understood(path):
+            parts = model_file.rebuild(tensors, card, network)
+            model = cls(parts.network, parts.task, parts.classes, parts.preprocess, parts.architecture, parts.card)
+            model_file.require_golden(model._golden(), card["golden"])
         return model
-
-    @classmethod
-    def _of_card(cls, card: dict[str, Any], tensors: dict[str, Tensor], network: nn.Module | None) -> Model:
-        classes, preprocess = Classes(tuple(card["classes"])), Preprocess.from_json(card["preprocess"])
-        architecture = None if card["network"]["name"] == "custom" else card["network"]
-        keys = ("in_channels", "outputs", "size_px")
-        wanted = dict(zip(keys, (preprocess.policy.channels, len(classes), list(preprocess.size_px)), strict=True))
-        built = {key: architecture[key] for key in keys} if architecture else wanted
-        if built != wanted or not len(card["golden"]) or max(preprocess.store_px) > LARGEST_PX:
-            raise ArtefactError(
-                f"Its card contradicts itself: classes and preprocessing say {wanted}, the network {built}. "
-                f"Use another copy."
-            )
-        if network is None:
-            network = stored.rebuild(card["network"], tensors)
-        stored.require_fit(network, tensors, card["network"]["name"])
-        network.load_state_dict(tensors)
-        network.to(memory_format=torch.channels_last).requires_grad_(True).eval()  # type: ignore[call-overload]
-        return cls(network, card["task"], classes, preprocess, architecture, card)
 
     def _golden(self) -> list[float]:
         preprocess, _ = self._ready()
-        answer = next(self._run(golden_image(preprocess)[None]))[0].cpu().flatten()
-        places = np.linspace(0, len(answer) - 1, min(len(answer), GOLDEN_VALUES)).astype(np.int64)
-        return [round(float(v), 6) for v in answer[places]]
-
-    def _check_golden(self, golden: list[float]) -> None:
-        found, allowed = self._golden(), GOLDEN_TOLERANCE * max(1.0, *map(abs, golden))
-        same = len(found) == len(golden) and all(abs(a - b) <= allowed for a, b in zip(found, golden, strict=True))
-        if not same:
-            raise ArtefactError(
-                f"The network does not answer the built-in test image as it did when it was saved (expected "
-                f"{golden[:3]}..., got {found[:3]}...). The network or the preprocessing has changed."
-            )
+        return model_file.golden_answer(next(self._run(model_file.golden_image(preprocess)[None]))[0])
 
     def _ready(self) -> tuple[Preprocess, Classes]:
         if self.preprocess is None or not isinstance(self.classes, Classes):
@@ -407,23 +429,6 @@ class Model:
                 "This model has not been trained: it has no classes and no preprocessing. Call fit first."
             )
         return self.preprocess, self.classes
-
-
-def golden_image(preprocess: Preprocess) -> np.ndarray:
-    """A fixed pattern of the stored size, (H, W, C) uint8, that depends on no random generator."""
-    height, width = preprocess.store_px
-    y, x, c = np.meshgrid(np.arange(height), np.arange(width), np.arange(preprocess.policy.channels), indexing="ij")
-    return ((37 * y + 101 * x + 59 * c + (y * x) % 83) % 256).astype(np.uint8)
-
-
-def versions() -> dict[str, str]:
-    """What the result depends on."""
-    return {
-        "convlens": __version__,
-        "torch": str(torch.__version__),
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-    }
 
 
 def _refuse(idle: list[str], method: str) -> None:

@@ -11,23 +11,29 @@ from typing import Any
 import numpy as np
 import torch
 
+from convlens.data.image import encode_png, resize
+from convlens.data.mask_map import IGNORED
 from convlens.data.prepare import Prepared
 from convlens.metrics.segmentation import mean_iou
 from convlens.model import Model
-from convlens.report import masks_page, numbers_page, pictures_page
+from convlens.report import boxes_page, masks_page, numbers_page, pictures_page
+from convlens.report.boxes_drawn import draw_pair
 from convlens.report.figures import code_map, contact_sheet
 from convlens.report.overlay import error_map, heat, overlay
 from convlens.report.sections import Card, Section, Shot
+from convlens.tasks.detect import Detect
 from convlens.tasks.pictures import Anomaly, Denoise, Reconstruct
 from convlens.tasks.segment import Segment
 from convlens.tasks.task import Seen
 
 SHOTS = 9
+SHOWN_PX, GAP_GREY = 256, 160
 STEPS = 8  # pictures from one code to another
 
 READINGS: dict[str, Callable[[Any], str]] = {
     "regress": numbers_page.reading,
     "segment": masks_page.mask_reading,
+    "detect": boxes_page.box_reading,
     "reconstruct": pictures_page.picture_reading,
     "denoise": pictures_page.picture_reading,
     "anomaly": pictures_page.anomaly_reading,
@@ -47,22 +53,25 @@ def answer_sections(
     match asks:
         case Segment():
             return _masks(report, asks, outputs, prepared, rows)
+        case Detect():
+            return _boxes(report, asks, outputs, prepared, rows)
         case Anomaly():
             return _anomalies(report, asks, outputs, prepared, seen)
         case Denoise():
-            noisy = asks.noisy(Seen(seen.images, rows[chosen := _spread(_errors(asks, outputs, seen))]))
-            strips = [
-                _strip(prepared, int(rows[i]), [_levels(noise), _levels(outputs[i])], clean_last=True)
-                for i, noise in zip(chosen, noisy, strict=True)
-            ]
-            shots = _shots(strips, _psnr(_errors(asks, outputs, seen)[chosen]), prepared, rows[chosen])
-            return pictures_page.picture_sections(report, shots, "with noise, as the network gives it back, clean")
+            clean = asks.clean(seen, prepared.targets[rows])
+            chosen = _spread(errors := ((outputs - clean) ** 2).mean((1, 2, 3), dtype=np.float64))
+            noisy = asks.noisy(Seen(seen.images, rows[chosen]))
+            shown = zip(noisy, outputs[chosen], clean[chosen], strict=True)
+            strips = [_side_by_side([_levels(one) for one in three]) for three in shown]
+            shots = _shots(strips, _psnr(errors[chosen]), prepared, rows[chosen])
+            return pictures_page.picture_sections(report, shots, ("with noise", "given back", "clean"))
         case Reconstruct():
             chosen = _spread(errors := _errors(asks, outputs, seen))
             strips = [_strip(prepared, int(rows[i]), [_levels(outputs[i])]) for i in chosen]
             shots = _shots(strips, _psnr(errors[chosen]), prepared, rows[chosen])
-            cards = _codes(model, prepared, rows)
-            return pictures_page.picture_sections(report, shots, "the image, and what comes back", cards)
+            cards, words = _codes(model, prepared, rows), ("image", "given back")
+            probe = evaluation.get("code_classifier", {}).get(part)
+            return pictures_page.picture_sections(report, shots, words, cards, probe)
         case _:
             shown = {worst["position"] for target in report["per_target"] for worst in target["worst"]}
             pictures = {i: (picture(prepared, int(rows[i])), prepared.store.records[int(rows[i])].id) for i in shown}
@@ -83,10 +92,29 @@ def _masks(
     strips = []
     for i in chosen:
         image, true = prepared.store.images[rows[i]], prepared.targets[rows[i]]
-        maps = [overlay(image, true), overlay(image, outputs[i]), error_map(true, outputs[i])]
-        strips.append(contact_sheet([[image, *maps]]))
-    shots = _shots(strips, [f"IoU {scores[i]:.3f}" for i in chosen], prepared, rows[chosen])
-    return masks_page.mask_sections(report, shots, "image, true mask, answer, where they differ")
+        answer = np.where(true == IGNORED, IGNORED, outputs[i])  # padding, and what is not counted
+        maps = [overlay(image, true), overlay(image, answer), error_map(true, outputs[i])]
+        strips.append(_side_by_side([image, *maps]))
+    said = [f"mean IoU {scores[i]:.3f}" if np.isfinite(scores[i]) else "nothing in it counts" for i in chosen]
+    shots = _shots(strips, said, prepared, rows[chosen])
+    return masks_page.mask_sections(report, shots, ("image", "true mask", "answer", "where they differ"))
+
+
+def _boxes(
+    report: dict[str, Any], asks: Detect, outputs: np.ndarray, prepared: Prepared, rows: np.ndarray
+) -> list[Section]:
+    """From the best to the worst by F1: the true boxes, and those that are shown."""
+    tally = asks.tally(outputs, prepared.targets[rows], prepared.store.images.shape[1:3])
+    counted = [boxes_page.shown_counts(image, report["threshold"]) for image in tally.images]
+    cost = [-2 * right / max(1, shown + true) if shown + true else -1.0 for right, shown, true in counted]
+    chosen = _spread(np.array(cost))
+    strips = [
+        contact_sheet([draw_pair(prepared.store.images[rows[i]], tally.images[i], asks.names, report["threshold"])])
+        for i in chosen
+    ]
+    said = [f"{counted[i][0]} of {counted[i][2]} found, {counted[i][1] - counted[i][0]} false" for i in chosen]
+    shots = _shots(strips, said, prepared, rows[chosen])
+    return boxes_page.box_sections(report, shots)
 
 
 def _anomalies(
@@ -99,11 +127,11 @@ def _anomalies(
     top = max(float(np.quantile(warmth, 0.999)), 1e-9)
     for i in positions:
         image = prepared.store.images[seen.samples[i]]
-        strips.append(contact_sheet([[image, _levels(outputs[i]), heat(image, warmth[i], low=0.0, high=top)]]))
-        kind = groups[max(0, int(prepared.targets[seen.samples[i]]))] if groups else ""
-        said.append(f"{kind} score {scores[i]:.4g}".strip())
+        strips.append(_side_by_side([image, _levels(outputs[i]), heat(image, warmth[i], low=0.0, high=top)]))
+        kind = f"{groups[max(0, int(prepared.targets[seen.samples[i]]))]}, " if groups else ""
+        said.append(f"{kind}score {scores[i]:.4g}")
     shots = _shots(strips, said, prepared, seen.samples[positions])
-    return pictures_page.anomaly_sections(report, shots, "image, what comes back, where it differs")
+    return pictures_page.anomaly_sections(report, shots, ("image", "given back", "where it differs"))
 
 
 def _codes(model: Model, prepared: Prepared, rows: np.ndarray) -> list[Card]:
@@ -116,7 +144,8 @@ def _codes(model: Model, prepared: Prepared, rows: np.ndarray) -> list[Card]:
     _, spread, axes = np.linalg.svd(centred, full_matrices=False)
     share = float((spread[:2] ** 2).sum() / max((spread**2).sum(), 1e-12))
     groups = prepared.answers.groups
-    flat = centred @ axes[:2].T if codes.shape[1] > 1 else np.hstack([centred, np.zeros_like(centred)])
+    flat = np.zeros((len(codes), 2), np.float32)  # one image, or one number, has fewer directions
+    flat[:, : len(axes[:2])] = centred @ axes[:2].T
     words = (
         f"Each point is an image: its {codes.shape[1]} numbers in the two directions of largest spread, which hold "
         f"{100 * share:.0f} % of it."
@@ -126,14 +155,26 @@ def _codes(model: Model, prepared: Prepared, rows: np.ndarray) -> list[Card]:
     cards = [Card("The code", words, code_map(flat, prepared.targets[rows] if len(groups) > 1 else None))]
     first, second = codes[0], codes[int(np.argmax(((codes - codes[0]) ** 2).sum(1)))]
     between = np.stack([first + (second - first) * t for t in np.linspace(0, 1, STEPS)]).astype(np.float32)
-    sheet = contact_sheet([[*map(_levels, model.decoded(between))]])
-    cards.append(Card("Between two codes", "Equal steps from the code of one image to that of another.", png=sheet))
+    pictures = [*model.decode(between)]
+    sheet = contact_sheet([pictures[: STEPS // 2], pictures[STEPS // 2 :]])
+    words = "Equal steps from the code of one image to that of another."
+    cards.append(Card("Between two codes", words, png=sheet, across=STEPS // 2))
     return cards
 
 
-def _strip(prepared: Prepared, row: int, pictures: Sequence[np.ndarray], *, clean_last: bool = False) -> bytes:
-    image = prepared.store.images[row]
-    return contact_sheet([[*pictures, image] if clean_last else [image, *pictures]])
+def _strip(prepared: Prepared, row: int, pictures: Sequence[np.ndarray]) -> bytes:
+    return _side_by_side([prepared.store.images[row], *pictures])
+
+
+def _side_by_side(pictures: Sequence[np.ndarray]) -> bytes:
+    """Pictures of one size in a row, no larger than a page shows them."""
+    height, width = pictures[0].shape[:2]
+    share = min(1.0, SHOWN_PX / max(height, width))
+    size = max(1, round(height * share)), max(1, round(width * share))
+    shown = [one if share == 1 else resize(one, size) for one in pictures]
+    shown = [one if one.shape[2] == 3 else np.repeat(one[..., :1], 3, axis=2) for one in shown]
+    gap = np.full((size[0], max(1, size[1] // 16), 3), GAP_GREY, np.uint8)
+    return encode_png(np.concatenate([part for one in shown for part in (gap, one)][1:], axis=1))
 
 
 def _shots(strips: Sequence[bytes], said: Sequence[str], prepared: Prepared, rows: np.ndarray) -> list[Shot]:

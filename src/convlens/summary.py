@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from convlens.config import Config
+from convlens.config import KINDS, Config, Kind
+from convlens.data.image import resize
 from convlens.data.prepare import Prepared
 from convlens.metrics.decision import decide, risk_coverage
-from convlens.model import Model, versions
+from convlens.model import Model
+from convlens.model_file import versions
+from convlens.report.boxes_drawn import draw_targets
 from convlens.report.figures import contact_sheet
+from convlens.report.folds_page import fold_section
 from convlens.report.overlay import overlay
 from convlens.report.page import (
     Confidence,
@@ -33,7 +38,21 @@ from convlens.tasks.classify import Classify
 from convlens.training.plan import present_of
 
 MOST_MISTAKES = 24
-SHEET_IMAGES, SHEET_DRAWS = 12, 5
+SHEET_IMAGES, SHEET_DRAWS, SHEET_PX = 12, 5, 160
+SHEET_WORDS = {
+    "segment": "First row: training images as stored, their masks painted over them; hatched pixels do not count. "
+    "Below each: random changes of both, drawn anew every epoch. Validation and test images are never changed.",
+    "denoise": "First row: training images as stored. Below each: what training sees of it, noisy, and changed where "
+    "augment says so; anew every epoch. Validation and test images always have the same noise.",
+}
+SPLIT_BY: dict[Kind, str] = {
+    "class": "stratified by class, ",
+    "number": "stratified by the number, ",
+    "mask": "stratified by how much of an image is object, ",
+    "picture": "stratified by class where there are any, ",
+    "boxes": "",
+}
+LAID_OVER: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"mask": overlay, "boxes": draw_targets}
 
 
 def summarise(run: Run, config: Config, prepared: Prepared, model: Model, test_outputs: np.ndarray) -> Path:
@@ -76,6 +95,7 @@ def summarise(run: Run, config: Config, prepared: Prepared, model: Model, test_o
         valid=evaluation.get("valid"),
         test=evaluation.get("test"),
         contact_sheet=(run.directory / "contact_sheet.png").read_bytes(),
+        sheet_words=SHEET_WORDS.get(config.task, ""),
         config=config.rows(),
         events=run.events.rows,
         timing=Timing(
@@ -94,6 +114,46 @@ def summarise(run: Run, config: Config, prepared: Prepared, model: Model, test_o
     )
     write(summary, run.report_path)
     return run.report_path
+
+
+def summarise_folds(
+    directory: Path, runs: Sequence[Run], prepared: Prepared, model: Model, outputs: np.ndarray, found: dict[str, Any]
+) -> Path:
+    """Write the report of a cross-validation; returns its path.
+
+    Args:
+        prepared: all images that were tested are its test.
+        model: says what is asked, with what holds for all folds together; its network is not looked at.
+        found: the content of `cross_validation.json`.
+    """
+    config, first, asks = Config.from_json(runs[0].read("run")["config"]), runs[0], model.asks
+    evaluation = {"headline": {**found["headline"], "part": "test"}, "test": found["report"]}
+    if isinstance(asks, Classify):
+        own: dict[str, Any] = classified(asks, evaluation, prepared, outputs)
+        own["confidence"] = replace(own["confidence"], threshold=None)  # each fold has its own
+    else:
+        own = {"sections": answer_sections(evaluation, prepared, model, outputs)}
+    summary = RunSummary(
+        title=directory.name,
+        task=config.task,
+        created=first.read("run")["created"],
+        duration_s=sum(row["seconds"] for run in runs for row in run.history.rows),
+        headline=_headline(config.task, evaluation),
+        network=NetworkSummary(
+            name=config.network.name, parameters=sum(row["parameters"] for row in first.read("network")["layers"])
+        ),
+        test=found["report"],
+        before=[fold_section(found)],
+        config=[row for row in config.rows() if row[0] not in ("data.fold", "run.name", "run.directory")],
+        events=[{"kind": "warning", "message": message} for message in found["warnings"]],
+        hardware=first.read("run")["hardware"],
+        versions=versions(),
+        model_file=f"{first.directory.name}/{first.model_path.name}",
+        **own,
+    )
+    path = directory / "report.html"
+    write(summary, path)
+    return path
 
 
 def classified(
@@ -132,22 +192,20 @@ def find_mistakes(classify: Classify, prepared: Prepared, test_logits: np.ndarra
 def draw_contact_sheet(config: Config, prepared: Prepared) -> bytes:
     """Some training images as stored, and under each what training sees of it in several epochs, as PNG.
 
-    Masks are laid over the images; of noisy pictures the noise is shown.
+    Masks and boxes are laid over the images; of noisy pictures the noise is shown.
     """
     rows = prepared.split.train
     chosen = np.sort(np.sort(rows)[:: max(1, len(rows) // SHEET_IMAGES)][:SHEET_IMAGES])
     images, targets = prepared.store.images[chosen], prepared.targets[chosen]
-    shown, masks = present_of(config, prepared), prepared.answers.kind == "mask"
-    drawn = [_laid_over(images, targets) if masks else list(images)]
+    shown, lay = present_of(config, prepared), LAID_OVER.get(prepared.answers.kind, lambda image, _: image)
+    drawn = [[lay(*pair) for pair in zip(images, targets, strict=True)]]
     for epoch in range(SHEET_DRAWS):
         x, y = shown.changed(torch.from_numpy(images), torch.from_numpy(targets), chosen, epoch)
-        pictures = prepared.preprocess.picture(x)
-        drawn.append(_laid_over(pictures, y.numpy()) if masks else list(pictures))
-    return contact_sheet(drawn)
-
-
-def _laid_over(images: np.ndarray, masks: np.ndarray) -> list[np.ndarray]:
-    return [overlay(image, mask) for image, mask in zip(images, masks, strict=True)]
+        drawn.append([lay(*pair) for pair in zip(prepared.preprocess.picture(x), y.numpy(), strict=True)])
+    height, width = images.shape[1:3]
+    share = min(1.0, SHEET_PX / max(height, width))
+    cell = max(1, round(height * share)), max(1, round(width * share))  # windows are shown as large as whole images
+    return contact_sheet([[one if one.shape[:2] == cell else resize(one, cell) for one in row] for row in drawn])
 
 
 def _headline(task: str, evaluation: dict[str, Any]) -> Headline | None:
@@ -180,7 +238,7 @@ def _confidence(
 
 def _how_split(config: Config, sizes: dict[str, int]) -> str:
     listed = ", ".join(f"{size:,} {part}" for part, size in sizes.items())
-    return f"{listed}: stratified by class, duplicates and groups kept on one side, seed {config.seed}"
+    return f"{listed}: {SPLIT_BY[KINDS[config.task]]}duplicates and groups kept on one side, seed {config.seed}"
 
 
 def _data(config: Config, prepared: Prepared) -> DataSummary:

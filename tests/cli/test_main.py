@@ -31,7 +31,7 @@ from convlens.training.engine import Engine
 
 COMMANDS = (
     *("train", "resume", "evaluate", "predict", "check", "find-rate", "networks", "options"),
-    *("describe", "examples", "explain-op", "filter"),
+    *("cross-validate", "describe", "examples", "explain-op", "filter"),
 )
 SMALL = ["--set", "train.threads=1", "--set", "train.layout=contiguous", "--set", "train.precision=float32"]
 SMALL += ["--set", "network.options={width=8}", "--set", "augment.preset=none", "--batch-size", "16"]

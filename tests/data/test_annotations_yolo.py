@@ -166,7 +166,7 @@ def test_without_pyyaml_the_error_says_what_to_do(tmp_path, monkeypatch):
     put(tmp_path, "a.txt", f"0 {CENTRE}")
     put(tmp_path, "data.yaml", "names: [a]")
     monkeypatch.setitem(sys.modules, "yaml", None)
-    with pytest.raises(ConfigError, match=r"Reading data.yaml needs PyYAML: pip install pyyaml"):
+    with pytest.raises(ConfigError, match=r"Reading data.yaml needs PyYAML: pip install .convlens\[detect\]"):
         open_annotations(tmp_path)
 
 

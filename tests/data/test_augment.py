@@ -148,6 +148,13 @@ def test_both_ways_agree_on_whole_pixels(
     assert torch.equal(moved(images, drawn, size).float(), warped(images, drawn, size))
 
 
+def test_far_beyond_the_border_the_mirror_images_go_on() -> None:
+    images = images_of(3, 5, 6)
+    for far in (-23, -11, 7, 16, 40):
+        drawn = still(3, shift=[far, -far])
+        assert torch.equal(moved(images, drawn, (5, 6)).float(), warped(images, drawn, (5, 6)))
+
+
 @pytest.mark.parametrize("side", [7, 8, 224])
 def test_quarter_turns_are_exact(side: int) -> None:
     images = images_of(1, side, side)
@@ -310,3 +317,81 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         make()(images_of(3, 9, 8), torch.zeros(3, dtype=torch.int64), np.arange(2), 0)
     with pytest.raises(ShapeError, match=r"\(N, 9, 8, 3\) uint8"):
         make()(images_of(3, 8, 9), torch.zeros(3, dtype=torch.int64), np.arange(3), 0)
+
+
+# masks ------------------------------------------------------------------------------------------------------------
+
+MOVES = {"flip": "both", "crop": 0.4, "rotate_deg": 180.0, "translate": 0.2, "scale": 0.4}
+SPACE = 7  # levels between neighbours of a ramp
+
+
+def ramps(n: int, height: int, width: int) -> torch.Tensor:
+    """Pictures whose first two channels say from which row and column a pixel comes."""
+    rows, columns = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
+    levels = SPACE * np.stack([rows, columns, np.zeros_like(rows)], axis=-1)
+    assert levels.max() < 256
+    return torch.from_numpy(np.repeat(levels[None].astype(np.uint8), n, axis=0))
+
+
+def masks_of(n: int, height: int, width: int) -> torch.Tensor:
+    """A class for every pixel at random, so that each neighbour differs; some count nowhere."""
+    rng = np.random.default_rng(height * width)
+    return torch.from_numpy(rng.choice(np.array([0, 1, 2, 3, 4, 255], np.uint8), (n, height, width)))
+
+
+def places(augment: Augment, images: torch.Tensor, drawn: Draw) -> np.ndarray:
+    """Where each pixel of the moved ramps comes from, (N, H, W, 2) of rows and columns."""
+    mean, std = (np.array(values)[:, None, None] for values in (augment.preprocess.mean, augment.preprocess.std))
+    levels = 255.0 * (augment.apply(images, drawn).numpy() * std + mean)
+    return levels[:, :2].transpose(0, 2, 3, 1) / SPACE
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    size=st.tuples(st.integers(4, 24), st.integers(4, 24)),
+    margin=st.tuples(st.integers(0, 11), st.integers(0, 11)),
+    names=st.sets(st.sampled_from(sorted(MOVES)), min_size=1),
+    epoch=st.integers(0, 50),
+)
+def test_a_mask_goes_where_its_image_goes(
+    size: tuple[int, int], margin: tuple[int, int], names: set[str], epoch: int
+) -> None:
+    store = size[0] + margin[0], size[1] + margin[1]
+    augment = make(3, size, store, **{name: MOVES[name] for name in names})
+    drawn, images, masks = augment.draw(np.arange(4), epoch), ramps(4, *store), masks_of(4, *store)
+    found = augment.move_masks(masks, drawn).numpy()
+    assert (found.shape, found.dtype) == ((4, *size), np.uint8)
+    at = places(augment, images, drawn)
+    sure = (abs(at - np.floor(at) - 0.5) > 0.6 / SPACE).all(-1)  # levels are whole: nearer to a half, rounding decides
+    assert sure.any()
+    rows, columns = np.rint(at).astype(np.int64).transpose(3, 0, 1, 2)
+    expected = masks.numpy()[np.arange(4)[:, None, None], rows, columns]
+    assert (found == expected)[sure].all()
+
+
+def test_levels_noise_and_erased_places_do_not_change_a_mask() -> None:
+    plain, loud = (make(3, (9, 8), (12, 12), **options) for options in (MOVES, EVERYTHING | MOVES | {"erase": 1.0}))
+    drawn, masks = [one.draw(np.arange(6), 3) for one in (plain, loud)], masks_of(6, 12, 12)
+    assert torch.equal(plain.move_masks(masks, drawn[0]), loud.move_masks(masks, drawn[1]))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    chosen=st.lists(st.integers(0, 9), min_size=1, max_size=10, unique=True),
+    epoch=st.integers(0, 9),
+    names=st.sets(st.sampled_from(sorted(MOVES))),
+)
+def test_a_mask_does_not_depend_on_its_batch(chosen: list[int], epoch: int, names: set[str]) -> None:
+    augment = make(3, (9, 8), (13, 12), **{name: MOVES[name] for name in names})
+    masks, samples = masks_of(10, 13, 12), 17 * np.arange(10)
+    whole = augment.move_masks(masks, augment.draw(samples, epoch))
+    part = augment.move_masks(masks[chosen], augment.draw(samples[chosen], epoch))
+    assert torch.equal(part, whole[chosen])
+
+
+def test_no_class_is_invented_between_two() -> None:
+    augment = make(1, (24, 24), **MOVES)
+    masks = torch.zeros(8, 24, 24, dtype=torch.uint8)
+    masks[:, 6:18, 6:18], masks[:, 10:14, 10:14] = 4, 255
+    for epoch in range(5):
+        assert set(augment.move_masks(masks, augment.draw(np.arange(8), epoch)).unique().tolist()) == {0, 4, 255}

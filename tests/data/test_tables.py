@@ -55,6 +55,18 @@ def test_rows_become_records_in_natural_order(root):
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_a_header_may_be_quoted_with_every_separator(root, separator):
+    lines = [("path", "breed, of; dog| any"), ("a.jpg", "x"), ("b.jpg", "y")]
+    text = "\n".join(separator.join(f'"{cell}"' for cell in line) for line in lines)  # as R writes
+    assert rows(open_source(table(root, text), AUTO)) == [("a.jpg", "x"), ("b.jpg", "y")]
+
+
+def test_a_header_that_no_separator_reads_is_said_with_its_line(root):
+    with pytest.raises(DataError, match=r"labels\.csv, line 1: .*Check for a quote that is not closed"):
+        open_source(table(root, '"path,label\na.jpg,x\n'), AUTO)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_separator_byte_order_mark_and_line_ends_are_found(root, separator, mark, end):

@@ -231,6 +231,28 @@ def test_every_network_of_the_catalog_is_described_at_its_usual_size() -> None:
     assert describe("mlp", outputs=3).output_shape == (1, 3)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "output"),
+    [
+        ("unet", (1, 16, 20), (1, 2, 16, 20)),
+        ("dncnn", (3, 9, 9), (1, 3, 9, 9)),
+        ("autoencoder", (3, 8, 8), (1, 3, 8, 8)),
+        ("yolo", (3, 32, 32), (1, 21, 28)),
+        ("lenet5", (3, 28, 28), (1, 10)),
+    ],
+)
+def test_outputs_that_nobody_says_are_those_usual_for_the_answer(
+    name: str, shape: tuple[int, int, int], output: tuple[int, ...], tmp_path: Path
+) -> None:
+    assert describe(name, shape).output_shape == output
+    file = tmp_path / "mine.toml"
+    file.write_text(f'[network]\nname = "{name}"\n', encoding="utf-8")
+    assert describe(file, shape).output_shape == output
+    assert describe("unet", (1, 16, 16), outputs=5).output_shape == (1, 5, 16, 16)
+    with pytest.raises(ConfigError, match="outputs must equal in_channels, 1; got 5"):
+        describe("dncnn", (1, 8, 8), outputs=5)
+
+
 def test_timm_networks_are_described() -> None:
     pytest.importorskip("timm", reason="timm is not installed")
     assert describe("timm:test_resnet").output_shape == (1, 1000)

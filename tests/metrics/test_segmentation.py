@@ -398,7 +398,7 @@ def test_every_score_has_an_interval_around_it() -> None:
     other = tally_of([(t, (p + (np.indices(p.shape)[0] == 1)) % 3) for t, p in pairs], 3)
     report = segmentation_report(tally_of(pairs, 3), "abc", baselines={"other": other})
     found = scores_of(report)
-    assert len(found) == 6 + 3 * 3 + 6 + 8
+    assert len(found) == 6 + 3 * 3 + 8 + 10
     for score in found:
         assert score["low"] <= score["value"] <= score["high"]
         assert score["low"] < score["high"] or score["value"] == 0.0

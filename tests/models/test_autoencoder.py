@@ -13,7 +13,7 @@ from convlens.models.autoencoder import Autoencoder, autoencoder, dense_autoenco
 from convlens.models.depth import head_of
 from convlens.models.options import resolve
 
-SMALL: dict[Any, dict[str, Any]] = {autoencoder: {"width": 4}, dense_autoencoder: {"hidden": (24, 12)}}
+SMALL: dict[Any, dict[str, Any]] = {autoencoder: {"width": 8}, dense_autoencoder: {"hidden": (24, 12)}}
 BOTH = pytest.mark.parametrize("build", SMALL)
 
 

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+import sweep
 from convlens.errors import ConfigError, ShapeError
 from convlens.models import catalog
 from convlens.models.catalog import NETWORKS
 from convlens.models.stored import rebuild
 from convlens.models.walk import walk
+from sweep import build
 
 LAYERS = {
     "lenet5": ["conv1", "pool1", "conv2", "pool2", "fc1", "fc2", "fc3"],
     "tutorial": ["conv1", "pool", "conv2", "fc1", "fc2", "fc3"],
-}
-SMALL: dict[str, dict[str, Any]] = {  # options that keep a network's form and make it quick to sweep
-    **{f"vgg{depth}": {"width": 8, "hidden": 32, "dropout": 0.0} for depth in (11, 13, 16, 19)},
-    **{f"resnet{depth}": {"width": 4} for depth in (18, 34, 50, 20, 32, 44, 56)},
-    "densenet121": {"growth_rate": 4},
-    **{f"mobilenet_v{version}": {"width": 0.25} for version in (1, 2)},
 }
 LARGER = ("efficientnet_b1", "efficientnet_b2", "efficientnet_b3")  # B0 once more, with no option to make them small
 SWEPT = [pytest.param(name, marks=pytest.mark.slow) if name in LARGER else name for name in NETWORKS]
@@ -34,9 +29,12 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def build(name: str, size_px: int | tuple[int, int] = 32, in_channels: int = 3, outputs: int = 10) -> nn.Module:
-    options = SMALL.get(name, {})
-    return catalog.build(name, in_channels=in_channels, outputs=outputs, size_px=size_px, **options)
+def stirred(network: nn.Module) -> nn.Module:
+    """Some of them start with zeros, with which every image has the same answer."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    return network
 
 
 def count(network: nn.Module) -> int:
@@ -45,12 +43,13 @@ def count(network: nn.Module) -> int:
 
 @pytest.mark.parametrize("name", SWEPT)
 @pytest.mark.parametrize(("in_channels", "outputs"), [(1, 2), (3, 10), (5, 1)])
-def test_gives_a_row_of_logits_per_image_at_three_sizes(name: str, in_channels: int, outputs: int) -> None:
+def test_answers_for_every_image_as_its_task_needs_it_at_three_sizes(name: str, in_channels: int, outputs: int) -> None:
     smallest = NETWORKS[name].smallest_px
     for height, width in [(smallest, smallest), (28, 28), (33, 40)]:
         size = max(height, smallest), max(width, smallest)
-        network = build(name, size, in_channels, outputs).eval()
-        assert network(torch.rand(2, in_channels, *size)).shape == (2, outputs)
+        network, x = build(name, size, in_channels, outputs).eval(), torch.rand(2, in_channels, *size)
+        with torch.no_grad():
+            assert sweep.has_shape(name, network(x), x, outputs)
 
 
 @pytest.mark.parametrize("name", SWEPT)
@@ -61,8 +60,12 @@ def test_one_pixel_less_than_the_smallest_is_an_error(name: str) -> None:
 
 @pytest.mark.parametrize("name", SWEPT)
 def test_every_parameter_receives_a_gradient(name: str) -> None:
-    network = build(name)
-    nn.functional.cross_entropy(network(torch.rand(8, 3, 32, 32)), torch.arange(8)).backward()
+    network, x = build(name), torch.rand(8, 3, 32, 32)
+    sweep.error(name, network, x, 10).backward()
+    if name in sweep.ZERO_HEAD:
+        torch.optim.SGD(network.parameters(), lr=1.0).step()
+        network.zero_grad()
+        sweep.error(name, network, x, 10).backward()
     for path, parameter in network.named_parameters():
         assert parameter.grad is not None, path
         assert bool(parameter.grad.isfinite().all()), path
@@ -71,25 +74,27 @@ def test_every_parameter_receives_a_gradient(name: str) -> None:
 
 @pytest.mark.parametrize("name", SWEPT)
 def test_evaluation_is_deterministic_and_knows_no_neighbours(name: str) -> None:
-    network, x = build(name).eval(), torch.rand(4, 3, 32, 32)
+    network, x = stirred(build(name)).eval(), torch.rand(4, 3, 32, 32)
     with torch.no_grad():
         together = network(x)
         assert torch.equal(together, network(x))
         alone = network(x[2:3])  # fresh norms let the logits of deep networks grow large
         torch.testing.assert_close(alone, together[2:3], rtol=0, atol=1e-5 * float(together.abs().max()))
+        assert not torch.equal(alone, together[1:2]), "an image of its own has an answer of its own"
 
 
 @pytest.mark.parametrize("name", SWEPT)
 def test_learns_one_batch_by_heart(name: str) -> None:
-    network, x, labels = build(name, outputs=4), torch.randn(8, 3, 32, 32), torch.arange(8) % 4
-    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
+    x, loss, right = sweep.lesson(name)
+    network = build(name, (x.shape[2], x.shape[3]), outputs=4)
+    optimiser = torch.optim.Adam(network.parameters(), lr=sweep.RATE.get(name, 1e-3))
     for _ in range(100):
-        logits = network(x)
-        if bool((logits.argmax(1) == labels).all()):
-            return
         optimiser.zero_grad()
-        nn.functional.cross_entropy(logits, labels).backward()
+        loss(network).backward()
         optimiser.step()
+        with torch.no_grad():
+            if right(network(x)):
+                return
     pytest.fail(f"{name} does not learn 8 images in 100 steps")
 
 
@@ -99,7 +104,7 @@ def test_the_same_seed_trains_the_same_network(name: str) -> None:
         torch.manual_seed(3)
         network = build(name)
         optimiser = torch.optim.SGD(network.parameters(), lr=0.01)
-        nn.functional.cross_entropy(network(torch.rand(4, 3, 32, 32)), torch.arange(4)).backward()
+        sweep.error(name, network, torch.rand(4, 3, 32, 32), 10).backward()
         optimiser.step()
         return network
 
@@ -109,8 +114,8 @@ def test_the_same_seed_trains_the_same_network(name: str) -> None:
 
 @pytest.mark.parametrize("name", SWEPT)
 def test_is_built_again_from_its_description(name: str) -> None:
-    network, size, options = build(name), (32, 32), SMALL.get(name, {})
-    description = {"name": name, "in_channels": 3, "outputs": 10, "size_px": size, "options": options}
+    network, size, options = stirred(build(name)), (32, 32), sweep.SMALL.get(name, {})
+    description = {"name": name, **sweep.arguments(name, size, 3, 10), "options": options}
     again = rebuild(json.loads(json.dumps(description)), network.state_dict())
     again.load_state_dict(network.state_dict())
     x = torch.rand(2, 3, *size)
@@ -119,7 +124,7 @@ def test_is_built_again_from_its_description(name: str) -> None:
 
 @pytest.mark.parametrize("name", SWEPT)
 def test_weights_carry_the_whole_network(name: str) -> None:
-    first, second, x = build(name), build(name), torch.rand(4, 3, 32, 32)
+    first, second, x = stirred(build(name)), stirred(build(name)), torch.rand(4, 3, 32, 32)
     first(x)  # moves the running statistics, where there are any
     first.eval(), second.eval()
     assert not torch.equal(first(x), second(x))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import sweep
 from convlens.models import catalog
 from convlens.models.depth import below, head_of, in_head, stages_of, start_head_at_zero
 
@@ -45,14 +46,53 @@ def test_stages_are_the_sizes_of_the_maps_from_the_head_down(
 def test_every_network_of_the_catalog_has_a_head_and_stages(name: str) -> None:
     channels, *size = catalog.NETWORKS[name].input
     with torch.device("meta"):
-        network = catalog.build(name, in_channels=channels, outputs=5, size_px=(size[0], size[1]))
+        network = catalog.build(name, **sweep.arguments(name, (size[0], size[1]), channels, 5))
         first, *others = stages_of(network, (1, channels, *size))
-    (head,) = head_of(network)
-    assert {len(p) for p in network.get_submodule(head).parameters()} == {5}
+    lengths = {len(p) for head in head_of(network) for p in network.get_submodule(head).parameters()}
+    if catalog.NETWORKS[name].gives in ("numbers", "pixels"):
+        assert lengths == {5}
     assert first.name == "head"
     assert others, "something below the head"
     listed = [parameter for stage in (first, *others) for parameter in stage.parameters]
     assert sorted(listed) == sorted(name for name, _ in network.named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "size_px", "head", "stages", "decoder"),
+    [
+        ("unet", 64, ["head"], ["decoder", "4 x 4", "8 x 8", "16 x 16", "32 x 32", "64 x 64"], "ups."),
+        ("autoencoder", 28, ["decoder.last"], ["decoder", "4 x 4", "7 x 7", "14 x 14"], "decoder.up"),
+        ("fcn8s", 64, ["head"], ["2 x 2", "4 x 4", "8 x 8", "16 x 16", "32 x 32", "64 x 64"], None),
+        ("dncnn", 20, ["noise.last"], ["20 x 20"], None),
+        ("dense_autoencoder", 8, ["decoder.last"], None, None),
+        ("yolo", 64, ["pyramid", "head"], ["2 x 2", "4 x 4", "8 x 8", "16 x 16", "32 x 32"], None),
+        ("yolo_v1", 64, ["head"], ["dense", "8 x 8", "16 x 16", "32 x 32", "64 x 64"], None),
+    ],
+)
+def test_what_enlarges_the_map_of_the_answer_is_one_stage(
+    name: str, size_px: int, head: list[str], stages: list[str] | None, decoder: str | None
+) -> None:
+    network = sweep.build(name, size_px, 1, 5)
+    assert head_of(network) == tuple(head)
+    first, *others = stages_of(network, (1, 1, size_px, size_px))
+    assert set(first.parameters) == in_head(network)
+    if stages is not None:
+        assert [stage.name for stage in others] == stages
+    enlarging = [stage.parameters for stage in others if stage.name == "decoder"]
+    if decoder is None:
+        assert enlarging == []
+    else:
+        (names,) = enlarging
+        assert set(names) == {n for n, _ in network.named_parameters() if n.startswith(decoder)}
+
+
+def test_the_small_maps_of_squeeze_and_excitation_are_no_turn() -> None:
+    pytest.importorskip("timm", reason="timm is not installed")
+    options = {"encoder": "timm:test_efficientnet", "width": 2}
+    network = catalog.build("unet", in_channels=1, outputs=2, size_px=64, **options)
+    found = {stage.name: stage.parameters for stage in stages_of(network, (1, 1, 64, 64))}
+    assert [*found] == ["head", "decoder", "2 x 2", "4 x 4", "8 x 8", "16 x 16", "32 x 32"]
+    assert {name.split(".")[0] for name in found["decoder"]} == {"ups"}
 
 
 def test_squeeze_and_excitation_stays_in_its_stage_and_norms_with_their_layer() -> None:

@@ -75,3 +75,21 @@ def test_layers_that_wait_for_their_input_take_the_size_of_the_file() -> None:
     for wrong in (torch.zeros(5, 2, 3, 3), torch.zeros(4, 2, 3), torch.zeros(4, 2, 5, 3)):
         with pytest.raises(ArtefactError, match=r"0\.conv\.weight \(1 in all\). Expected \(4, 0, 3, 3\), found"):
             require_fit(network(), {**found, "0.conv.weight": wrong}, "mine")
+
+
+def test_lazy_layers_of_torch_take_the_size_of_the_file() -> None:
+    def network() -> nn.Sequential:
+        return nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(3))
+
+    made, fresh = network(), network()
+    made(torch.rand(2, 2, 6, 6))
+    found = made.state_dict()
+    require_fit(fresh, found, "mine")
+    fresh.load_state_dict(found)
+    x = torch.randn(2, 2, 6, 6)
+    assert torch.equal(fresh.eval()(x), made.eval()(x))
+    lacking = {name: tensor for name, tensor in found.items() if name != "3.weight"}
+    with pytest.raises(ArtefactError, match=r"3\.weight \(1 in all\)\. Expected \(0,\), found none"):
+        require_fit(network(), lacking, "mine")
+    with pytest.raises(ArtefactError, match=r"4\.weight \(1 in all\)\. Expected none"):
+        require_fit(network(), {**found, "4.weight": torch.zeros(1)}, "mine")

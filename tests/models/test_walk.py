@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from convlens.errors import ShapeError
-from convlens.models.walk import walk
+from convlens.models.walk import materialise, walk
 from convlens.nn.layers import SamePad2d
 
 
@@ -155,3 +155,31 @@ class Reshaped(nn.Module):
 def test_errors_name_layer_input_and_repair(network: nn.Module, shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(ShapeError, match=message):
         walk(network, shape)
+
+
+def test_lazy_layers_take_their_sizes_and_modes_stay() -> None:
+    lazy = nn.LazyConv2d(3, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(2)
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), *lazy)
+    network[0].eval()
+    weight = network[0].weight.detach().clone()
+    materialise(network, (1, 1, 8, 8))
+    assert [type(layer) for layer in network] == [nn.Conv2d, nn.Conv2d, nn.BatchNorm2d, nn.Flatten, nn.Linear]
+    assert (network[1].in_channels, network[2].num_features, network[4].in_features) == (2, 3, 48)
+    assert [layer.training for layer in network] == [False, True, True, True, True]
+    assert torch.equal(network[0].weight, weight)
+    assert not network[2].running_mean.any(), "zeros are no data"  # type: ignore[union-attr]
+    assert walk(network, (1, 1, 8, 8))[-1].output_shape == (1, 2)
+
+
+def test_only_lazy_layers_are_shown_an_input() -> None:
+    seen = list[int]()
+    network = nn.Sequential(nn.Linear(2, 2))
+    network.register_forward_hook(lambda *_: seen.append(1))
+    materialise(network, (1, 3, 8, 8))  # which would not fit
+    assert not seen
+
+
+def test_a_size_that_lazy_layers_cannot_take_is_a_shape_error() -> None:
+    network = nn.Sequential(nn.LazyConv2d(3, 9), nn.Flatten(), nn.LazyLinear(2))
+    with pytest.raises(ShapeError, match=r"find no sizes in 1 x 1 x 8 x 8: .*[Kk]ernel size.*data\.size_px"):
+        materialise(network, (1, 1, 8, 8))

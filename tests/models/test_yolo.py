@@ -116,6 +116,11 @@ def test_bfloat16_leaves_boxes_exact() -> None:
             assert torch.equal(network(x)[..., :4], exact[..., :4])
 
 
+def test_is_walked_without_memory() -> None:
+    with torch.device("meta"):
+        assert yolo(1, 2, 64, **TINY)(torch.empty(1, 1, 64, 64)).shape == (1, 84, 10)
+
+
 def scene(images: int = 4, side: int = 64) -> tuple[Tensor, Tensor]:
     """A bright or a dark rectangle, or both, on noise."""
     x = 0.1 * torch.randn(images, 1, side, side)

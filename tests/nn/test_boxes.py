@@ -127,5 +127,5 @@ def test_suppression_of_nothing_and_of_what_does_not_fit() -> None:
 
 def test_without_torchvision_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision.ops", None)
-    with pytest.raises(ConfigError, match="pip install torchvision"):
+    with pytest.raises(ConfigError, match=r"torchvision library: pip install .convlens\[detect\]"):
         suppress(torch.zeros(1, 4), torch.zeros(1), torch.zeros(1), 0.5)

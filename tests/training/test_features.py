@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import rig
+import sweep
 from convlens.config import AugmentConfig, Config
 from convlens.data.augment import resolve
 from convlens.data.prepare import Prepared
@@ -149,6 +150,34 @@ def test_several_heads_and_a_trained_backbone_are_hindrances() -> None:
     network = rig.network()
     whole = Transfer((), (), ("6",))
     assert hindrance(network, whole, STILL, torch.rand(2, 1, 10, 10)) == "layers below the head are trained"
+    two = Transfer((), ("0.weight",), ("5", "6"))
+    assert hindrance(network, two, STILL, torch.rand(2, 1, 10, 10)) == "the head is of 2 layers (5, 6)"
+
+
+@pytest.mark.parametrize("name", ["unet", "fcn8s", "autoencoder", "dense_autoencoder", "dncnn"])
+def test_a_map_is_no_answer_for_a_head_on_features(name: str) -> None:
+    network = sweep.build(name, 32, 1, 1)
+    config = Config.build({"train.finetune": "head", "train.depth_decay": 1.0})
+    transfer = make_transfer(network, (1, 1, 32, 32), config)
+    assert transfer.only_head
+    found = hindrance(network, transfer, STILL, torch.rand(2, 1, 32, 32))
+    assert found == "the network answers with more than a row of numbers"
+
+
+def test_a_head_of_parts_that_are_called_one_by_one_gives_no_features() -> None:
+    class Parts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.below, self.head = nn.Conv2d(1, 2, 10), nn.ModuleDict({"answer": nn.Linear(2, 3)})
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head["answer"](self.below(x).flatten(1))
+
+        def get_classifier(self) -> nn.Module:
+            return self.head
+
+    transfer = Transfer((), ("below.weight",), ("head",))
+    assert hindrance(Parts(), transfer, STILL, torch.rand(2, 1, 10, 10)) == "head is no layer that is called as a whole"
 
 
 def test_asking_for_what_is_impossible_says_why(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,15 +39,15 @@ class Place:
     file: Path | None
     policy: ImagePolicy
 
-    def write(self, image: Any, stem: str, pictures: Iterable[Written]) -> list[str]:
+    def write(self, stem: str, pictures: Iterable[Written]) -> list[str]:
         """Write the pictures of one answer; returns their paths."""
         found = []
         for suffix, png in pictures:
-            path = self.file if self.file else self.folder / f"{stem}{suffix}.png" if self.folder else None
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_atomic(path, png)
-                found.append(str(path))
+            for path in (self.folder and self.folder / f"{stem}{suffix}.png", self.file):
+                if path is not None:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    write_atomic(path, png)
+                    found.append(str(path))
         return found
 
 
@@ -61,7 +61,7 @@ def show_pictures(answers: Iterable[Any], images: list[Any], style: str, place: 
     columns = list(dict.fromkeys(key for row in rows for key in row if key != "error"))
     if style == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow([*columns, "error"])
+        writer.writerow([_cell(column) for column in [*columns, "error"]])
         for row in rows:
             writer.writerow([_cell(row.get(column)) for column in [*columns, "error"]])
         return failed
@@ -76,15 +76,16 @@ def show_pictures(answers: Iterable[Any], images: list[Any], style: str, place: 
 
 
 def _rows(answers: Iterable[Any], images: list[Any], place: Place) -> Iterator[dict[str, Any]]:
-    stems = _stems([str(image) for image in images])
-    for answer, image, stem in zip(answers, images, stems, strict=True):
-        row, pictures = {"image": answer.name}, list[Written]()
+    used: set[str] = set()
+    for answer, image in zip(answers, images, strict=True):
+        row, written = {"image": answer.name}, list[str]()
         if answer.error is None:
             figures, draw = _told(answer)
             row |= figures
             if place.folder or place.file:
-                pictures = draw(decode(image, place.policy).pixels if isinstance(image, Path) else image)
-        if written := place.write(image, stem, pictures):
+                pictures = draw(decode(image, place.policy, answer.name).pixels)
+                written = place.write(stem_of(answer.name, [suffix for suffix, _ in pictures], used), pictures)
+        if written:
             row["written"] = written[0]
         yield {**row, "error": answer.error}
 
@@ -110,38 +111,55 @@ def _told(answer: Any) -> tuple[dict[str, Any], Callable[[Any], list[Written]]]:
     raise TypeError(f"{type(answer).__name__} has no picture.")
 
 
-def require_place(task: str, out: Path | None, heatmap: Path | None, images: int) -> None:
-    """Refuse an option that has nothing to write, or one file for many images.
+def require_place(task: str, out: Path | None, heatmap: Path | None, images: Sequence[Any]) -> None:
+    """Refuse an option that has nothing to write, one file for many images, or a place where images would be lost.
+
+    Args:
+        images: that are asked about.
 
     Raises:
         ConfigError: it says which.
     """
     if heatmap is not None and task != "anomaly":
         raise ConfigError(f"--heatmap is for models of the task anomaly; this one is of {task}. Use --out FOLDER.")
-    if heatmap is not None and images != 1:
-        raise ConfigError(f"--heatmap writes one file, and there are {images} images. Use --out FOLDER.")
+    if heatmap is not None and len(images) != 1:
+        raise ConfigError(f"--heatmap writes one file, and there are {len(images):,} images. Use --out FOLDER.")
+    files = [image.absolute() for image in images if isinstance(image, Path)]
+    if heatmap is not None and heatmap.absolute() in files:
+        raise ConfigError(f"--heatmap {heatmap} is the image itself and would be written over. Name another file.")
+    if out is not None and out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out} is a file; expected a folder, new or not.")
+    if out is not None and any(file.parent.resolve() == out.resolve() for file in files):
+        raise ConfigError(f"--out {out} is where the images lie, and they would be written over. Name another folder.")
+    if out is not None and task == "detect":
+        raise ConfigError("--out is for masks and pictures; boxes are drawn with --draw FOLDER.")
     if out is not None and task in ("classify", "regress"):
         raise ConfigError(f"--out writes pictures, and a model of the task {task} answers with none. Leave it out.")
 
 
-def _stems(names: list[str]) -> list[str]:
-    """A file name for each image, without its ending; the same ones are numbered.
+def stem_of(name: str, suffixes: Sequence[str], used: set[str]) -> str:
+    """The name of an image without its ending, and with a number where its files would be those of another image.
+
+    Args:
+        suffixes: of the files that are written.
+        used: names that were given, in lower case as some systems do not tell them apart; this one's are added.
 
     Example:
-        >>> _stems(["a/x.png", "b/x.jpg", "y.png"])
-        ['x', 'x-2', 'y']
+        >>> used = set()
+        >>> [stem_of(name, ["", "-overlay"], used) for name in ("a/x.png", "b/X.jpg", "x-2.png", "x-overlay.png")]
+        ['x', 'X-2', 'x-2-2', 'x-overlay-2']
     """
-    used: dict[str, int] = {}
-    stems = []
-    for name in names:
-        stem = Path(name).stem
-        used[stem] = used.get(stem, 0) + 1
-        stems.append(stem if used[stem] == 1 else f"{stem}-{used[stem]}")
-    return stems
+    stem, number = Path(name).stem, 1
+    while any(f"{stem}{'' if number == 1 else f'-{number}'}{suffix}".lower() in used for suffix in suffixes):
+        number += 1
+    stem += "" if number == 1 else f"-{number}"
+    used.update(f"{stem}{suffix}".lower() for suffix in suffixes)
+    return stem
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    return f"'{text}" if text.startswith(("=", "+", "@", "\t", "\r")) else text
+    if not isinstance(value, str):
+        return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

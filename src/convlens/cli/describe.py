@@ -22,7 +22,7 @@ def describe(
         str | None, typer.Option(metavar="CxHxW", help="Shape of one image, such as 3x224x224; else the usual one.")
     ] = None,
     outputs: Annotated[
-        int | None, typer.Option(min=1, help="Outputs of a network built by its name; else 10, for timm 1000.")
+        int | None, typer.Option(min=1, help="Outputs of a network built by its name; else the usual number.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")] = False,
 ) -> None:

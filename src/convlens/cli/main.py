@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from convlens import __version__
 from convlens.cli import learn
+from convlens.cli.cross import cross_validate
 from convlens.cli.describe import describe
 from convlens.errors import ConfigError, ConvlensError
 
@@ -58,6 +59,7 @@ Source = Annotated[str, SOURCE]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and the result's path.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")]
 Column = Annotated[str | None, typer.Option(help="A column of the table.")]
+Written = Annotated[str | None, typer.Option("--format", help="detect: how boxes are written: voc, coco, yolo, csv.")]
 
 
 class Format(enum.StrEnum):
@@ -66,6 +68,7 @@ class Format(enum.StrEnum):
     TABLE = "table"
     CSV = "csv"
     JSON = "json"
+    COCO = "coco"
 
 
 @app.callback(invoke_without_command=True)
@@ -83,12 +86,14 @@ def train(
     source: Annotated[str | None, SOURCE] = None,
     task: Annotated[
         str | None,
-        typer.Option(help="classify (the default), regress, segment, reconstruct, denoise or anomaly."),
+        typer.Option(help="classify (the default), regress, segment, reconstruct, denoise, anomaly or detect."),
     ] = None,
     masks: Annotated[str | None, typer.Option(help="segment: the folder of masks, named as the images.")] = None,
+    clean: Annotated[str | None, typer.Option(help="denoise: the folder of clean pictures, of the same names.")] = None,
     noise: Annotated[str | None, typer.Option(help="denoise: gaussian:0.1, poisson:30, salt-and-pepper:0.05.")] = None,
     normal: Annotated[str | None, typer.Option(help="anomaly: the class that is normal, if there are several.")] = None,
     code: Annotated[int | None, typer.Option(min=1, help="reconstruct, anomaly: numbers in the code.")] = None,
+    format: Written = None,
     network: Annotated[str | None, typer.Option(help="A name from 'convlens networks', or timm:NAME.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     weights: Annotated[str | None, typer.Option(help="A .safetensors or .pth file of starting weights.")] = None,
@@ -124,8 +129,10 @@ def train(
         "data.source": source,
         "task": task,
         "data.masks": masks,
+        "data.clean": clean,
         "data.corruption": noise,
         "data.normal": normal,
+        "data.format": format,
         "network.name": network,
         "train.epochs": epochs,
         "network.weights": weights,
@@ -185,6 +192,10 @@ def evaluate(
     image_column: Column = None,
     label_column: Column = None,
     split_column: Column = None,
+    masks: Annotated[str | None, typer.Option(help="segment: the folder of masks, named as the images.")] = None,
+    clean: Annotated[str | None, typer.Option(help="denoise: the folder of clean pictures, of the same names.")] = None,
+    normal: Annotated[str | None, typer.Option(help="anomaly: the class that is normal, if training had none.")] = None,
+    format: Written = None,
     json: AsJson = False,
 ) -> None:
     """Score a model file on labelled images it was not trained on."""
@@ -195,6 +206,10 @@ def evaluate(
         "image_column": image_column,
         "label_column": label_column,
         "split_column": split_column,
+        "masks": masks,
+        "clean": clean,
+        "normal": normal,
+        "format": format,
     }
     loaded = Model.load(model)
     report = loaded.evaluate(source, split=split, **{key: value for key, value in columns.items() if value})
@@ -206,12 +221,16 @@ def predict(
     model: Annotated[Path, typer.Argument(help="A model file.")],
     images: Annotated[list[Path], typer.Argument(help="Image files and folders of them.")],
     top: Annotated[int, typer.Option(min=1, help="How many classes to list.")] = 3,
-    format: Annotated[Format, typer.Option(help="How to print.")] = Format.TABLE,
+    format: Annotated[Format, typer.Option(help="How to print; coco: boxes.")] = Format.TABLE,
     out: Annotated[Path | None, typer.Option(help="Folder for masks with overlays, pictures or heat maps.")] = None,
     heatmap: Annotated[Path | None, typer.Option(help="anomaly: file for the heat map of one image.")] = None,
+    draw: Annotated[Path | None, typer.Option(help="detect: folder for the images with their boxes.")] = None,
+    tiles: Annotated[bool, typer.Option("--tiles", help="Masks, pictures: at the image's scale, in tiles.")] = False,
+    tile_px: Annotated[int | None, typer.Option(min=1, help="Side of the tiles, if not the stored size.")] = None,
 ) -> None:
     """Name what is in images: one row for every image, in order, unreadable ones with the reason."""
     from convlens.cli.answers import Place, require_place, show_pictures
+    from convlens.cli.found import require_draw, show_found
     from convlens.cli.show import show_estimates, show_predictions
     from convlens.config import Config
     from convlens.data.sources import open_source
@@ -228,9 +247,13 @@ def predict(
             found.append(image)
             names.append(str(image))
     used = Model.load(model)
-    require_place(used.task, out, heatmap, len(found))
-    answers = used.predict_each(found, top=top, names=names)
-    if used.task not in ("classify", "regress") and used.preprocess is not None:
+    require_place(used.task, out, heatmap, found)
+    require_draw(used.task, draw, format.value, found)
+    answers = used.predict_each(found, top=top, names=names, tiles=tile_px or tiles)
+    if used.task == "detect" and used.preprocess is not None:
+        place = Place(draw, None, used.preprocess.policy)
+        failed = show_found(answers, found, format.value, place, used.asks.names)
+    elif used.task not in ("classify", "regress") and used.preprocess is not None:
         failed = show_pictures(answers, found, format.value, Place(out, heatmap, used.preprocess.policy))
     elif used.task == "regress":
         failed = show_estimates(answers, format.value, used.asks.names)
@@ -243,6 +266,8 @@ def predict(
 @app.command()
 def check(
     source: Source,
+    task: Annotated[str | None, typer.Option(help="What it is for: classify (the default), detect, ...")] = None,
+    format: Written = None,
     image_column: Column = None,
     label_column: Column = None,
     group_column: Column = None,
@@ -254,14 +279,17 @@ def check(
     from convlens.cli.show import show_health
     from convlens.experiment import check as check_source
 
-    columns = {
+    columns: dict[str, Any] = {
+        "task": task,
+        "format": format,
         "image_column": image_column,
         "label_column": label_column,
         "group_column": group_column,
         "split_column": split_column,
     }
     with watch(quiet=json) as (_, progress):
-        opened, health = check_source(source, progress=progress, **columns)
+        given = {key: value for key, value in columns.items() if value}
+        opened, health = check_source(source, progress=progress, **given)
     if show_health(opened, health, as_json=json):
         raise typer.Exit(1)
 
@@ -308,6 +336,7 @@ def options() -> None:
     show_options(describe_options())
 
 
+app.command("cross-validate")(cross_validate)
 app.command("examples")(learn.examples)
 app.command("describe")(describe)
 app.command("explain-op")(learn.explain_op)

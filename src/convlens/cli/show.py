@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from convlens.data.boxes import read_boxes
+
 if TYPE_CHECKING:
     from convlens.data.health import Health
     from convlens.data.sources import Source
@@ -119,6 +121,8 @@ def _show_errors(out: Console, report: dict[str, Any]) -> None:
 
 
 def _show_unscored(out: Console, report: dict[str, Any]) -> None:
+    for message in report.get("noticed", []):
+        out.print(f"{MARKS['warning']}  {escape(message)}")
     for bad in report.get("unreadable", []):
         out.print(f"[yellow]not scored[/]  {escape(bad['id'])}: {escape(bad['reason'])}")
 
@@ -193,8 +197,7 @@ def show_health(source: Source, health: Health, *, as_json: bool) -> bool:
         _json([finding.to_json() for finding in findings])
     else:
         out = console()
-        labels = {record.label for record in source.records if record.label is not None}
-        out.print(f"{escape(source.name)}: {len(source.records):,} images in {len(labels)} classes")
+        out.print(f"{escape(source.name)}: {_content(source)}")
         for finding in sorted(findings, key=lambda f: list(MARKS).index(f.severity)):
             out.print(f"{MARKS[finding.severity]}  {escape(finding.message)}")
             for record in finding.records[:10] if finding.severity != "note" else ():
@@ -204,6 +207,15 @@ def show_health(source: Source, health: Health, *, as_json: bool) -> bool:
         if not findings:
             out.print("Nothing to remark.")
     return any(finding.severity == "error" for finding in findings)
+
+
+def _content(source: Source) -> str:
+    """How many images there are, and of what."""
+    images, labels = f"{len(source.records):,} images", [r.label for r in source.records if r.label is not None]
+    if source.kind == "boxes":
+        boxes = [box for label in labels for box in read_boxes(label)]
+        return f"{images} with {len(boxes):,} boxes of {len({box.name for box in boxes})} classes"
+    return f"{images} in {len(set(labels))} classes" if source.kind == "class" else images
 
 
 def show_rates(curve: RateCurve, *, as_json: bool) -> None:

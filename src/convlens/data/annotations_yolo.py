@@ -119,7 +119,7 @@ def _describe(gathering: Gathering) -> dict[str, Any]:
         import yaml
     except ImportError:
         raise ConfigError(
-            f"Reading {file} needs PyYAML: pip install pyyaml, or write the names to classes.txt."
+            f"Reading {file} needs PyYAML: pip install 'convlens[detect]', or write the names to classes.txt."
         ) from None
     try:
         described = yaml.load(gathering.listing.read(file), Loader=yaml.BaseLoader)  # texts, lists, maps

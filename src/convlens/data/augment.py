@@ -34,6 +34,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "objects": _STILL | {"flip": "horizontal", "crop": 1 / 14},
     "photos": _STILL | {"flip": "horizontal", "crop": 1 / 14, "scale": 0.15, "brightness": 0.1, "contrast": 0.1},
     "scans": _STILL | {"flip": "both", "rotate_deg": 15.0, "scale": 0.2, "brightness": 0.1, "contrast": 0.1},
+    "boxes": _STILL | {"flip": "horizontal", "scale": 0.3, "translate": 0.1, "brightness": 0.2, "contrast": 0.2},
 }
 
 
@@ -193,7 +194,7 @@ def _source_index(flip: np.ndarray, shift: np.ndarray, size: int, stored: int) -
     """Where along one axis each output pixel comes from, (N, size); over the border it is mirrored back."""
     place = np.arange(size)[None]
     place = np.where(flip[:, None], size - 1 - place, place) + (stored - size) // 2 + shift[:, None]
-    place = np.maximum(place, -1 - place)
+    place = place % (2 * stored)
     return np.minimum(place, 2 * stored - 1 - place)
 
 
@@ -219,6 +220,17 @@ def _grid(drawn: Draw, stored: tuple[int, ...], size_px: tuple[int, int], device
         rows, columns = (_sent(a.astype(np.float32), device) for a in along)
         torch.add(rows[:, :, None], columns[:, None, :], out=grid[..., 1 - axis])
     return grid
+
+
+def beyond(drawn: Draw, stored: tuple[int, int], size_px: tuple[int, int], device: torch.device) -> torch.Tensor | None:
+    """Which pixels of the augmented pictures come from beyond the border of the stored image; None where none can.
+
+    Shapes:
+        -> (N, 1, H, W) bool
+    """
+    if drawn.whole_pixels and not drawn.shift.any():
+        return None
+    return (_grid(drawn, stored, size_px, device).abs() > 1.0).any(3).unsqueeze(1)
 
 
 def hashed_normal(keys: np.ndarray, size: int, device: torch.device) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Where the parts of an image land in the stored image, for what goes with the image: its mask there, answers back.
 
-The geometry is that of `Preprocess.pixels`, always from the image's true size, also where a JPEG was decoded smaller.
-This file moves values and never looks into them.
+`place` is the geometry of `Preprocess.pixels`, which follows it for what was decoded; here it starts from the image's
+true size, also where a JPEG was decoded smaller. This file moves values and never looks into them.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def inspect(
     if not records:
         why = f"none of its {len(facts):,} images can be read" if facts else "it holds no image"
         return Health((*findings, Finding("no-images", "error", f"{source.name} cannot be used: {why}.")), ())
-    if source.kind in ("mask", "boxes"):  # these labels name files and places; equal pictures may have different ones
+    if source.kind in ("mask", "pair", "boxes"):  # labels of files and places may differ for equal pictures
         records = [replace(record, label=None) for record in records]
     exact = exact_duplicates(seen)
     found = search(seen) if near_duplicates else None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageChops, ImageFile
+from PIL import Image, ImageChops, ImageDraw, ImageFile, ImageFont
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -92,9 +92,9 @@ def read_header(image: ImageLike, policy: ImagePolicy, name: str | None = None) 
         BadImage: not an image, damaged at its start, or beyond the limits of the policy.
     """
     name = name or _name_of(image)
-    with _opened(image, policy, name) as (opened, _):
+    with open_image(image, policy, name) as (opened, _):
         if isinstance(opened, Image.Image):
-            turned = (_orientation(opened) or 1) >= 5
+            turned = (orientation_of(opened) or 1) >= 5
             height, width = (opened.width, opened.height) if turned else (opened.height, opened.width)
             return Header(opened.mode, height, width, 1 if _is_grey(opened) else 3)
         return Header("array", *arrays.picture_shape(opened.shape, name))
@@ -116,7 +116,7 @@ def decode(
         DataError: another library told Pillow to accept truncated files.
     """
     name = name or _name_of(image)
-    with _opened(image, policy, name) as (opened, file):
+    with open_image(image, policy, name) as (opened, file):
         notes: list[str] = []
         if file and (promised := container.named_format(name)) not in (None, file.format):
             notes.append(f"{file.format} content under a name of {promised}")
@@ -181,7 +181,7 @@ def encode_png(pixels: np.ndarray, palette: Sequence[tuple[int, int, int]] | Non
 # ---------------------------------------------------------------------------------------------- opening within limits
 
 
-class _File(NamedTuple):
+class OpenFile(NamedTuple):
     """An open file, its length in bytes, and the format of its content."""
 
     stream: BinaryIO
@@ -189,19 +189,42 @@ class _File(NamedTuple):
     format: str
 
 
-_Opened = Image.Image | np.ndarray | arrays.NpyFile
+Opened = Image.Image | np.ndarray | arrays.NpyFile
+
+
+def text_mask(text: str, height_px: int) -> np.ndarray:
+    """One line of text as the share of each pixel that its ink covers, 0..1; letters that the font lacks are boxes.
+
+    Args:
+        height_px: about that of a line.
+
+    Shapes:
+        -> (h, w) float64
+    """
+    try:
+        font = ImageFont.load_default(max(4.0, 0.72 * height_px))
+    except ImportError:  # a Pillow without FreeType has one font of one size, for Latin letters
+        font, text = ImageFont.load_default(), text.encode("latin-1", "replace").decode("latin-1")
+    left, top, right, bottom = map(round, font.getbbox(text or " "))
+    drawn = Image.new("L", (max(1, right - left), max(1, bottom - top)), 0)
+    ImageDraw.Draw(drawn).text((-left, -top), text, fill=255, font=font)
+    return np.asarray(drawn) / 255.0
 
 
 @contextmanager
-def _opened(image: ImageLike, policy: ImagePolicy, name: str) -> Iterator[tuple[_Opened, _File | None]]:
-    """Yield the image, its size within the limits, and the file it lies in; every exception leaves as `BadImage`."""
+def open_image(image: ImageLike, policy: ImagePolicy, name: str) -> Iterator[tuple[Opened, OpenFile | None]]:
+    """Yield an image whose pixels are not read yet, and the file it lies in, None where it lies in none.
+
+    Raises:
+        BadImage: it is no image or beyond the limits of the policy; so leaves every exception of the block, too.
+    """
     try:
         if isinstance(image, np.ndarray | Image.Image):
             policy.check_size(*_stored_size(image, name), name)
             yield image, None
             return
         with container.open_stream(image, name, policy.max_bytes) as (stream, size):
-            file = _File(stream, size, container.identify(stream, name))
+            file = OpenFile(stream, size, container.identify(stream, name))
             opened = _open_file(file, policy, name)
             policy.check_size(*_stored_size(opened, name), name)
             yield opened, file
@@ -211,7 +234,7 @@ def _opened(image: ImageLike, policy: ImagePolicy, name: str) -> Iterator[tuple[
         raise _bad_image(error, name) from error
 
 
-def _open_file(file: _File, policy: ImagePolicy, name: str) -> _Opened:
+def _open_file(file: OpenFile, policy: ImagePolicy, name: str) -> Opened:
     if file.format == "MATRIX":
         return arrays.read_matrix(file.stream, file.size, name)
     if file.format == "NPY":
@@ -231,7 +254,7 @@ def _open_file(file: _File, policy: ImagePolicy, name: str) -> _Opened:
     return READERS[file.format](file.stream)
 
 
-def _stored_size(opened: _Opened, name: str) -> tuple[int, int]:
+def _stored_size(opened: Opened, name: str) -> tuple[int, int]:
     if isinstance(opened, Image.Image):
         return opened.height, opened.width
     return arrays.picture_shape(opened.shape, name)[:2]
@@ -255,7 +278,7 @@ def _bad_image(error: Exception, name: str) -> BadImage:
 
 def _decode_picture(
     image: Image.Image,
-    file: _File | None,
+    file: OpenFile | None,
     policy: ImagePolicy,
     name: str,
     notes: list[str],
@@ -264,8 +287,8 @@ def _decode_picture(
     if policy.channels not in (1, 3):
         why = f"expected {policy.channels} channels, which no picture has; use .npy, or set data.channels to 1 or 3"
         raise BadImage(name, "channels", why)
-    mode, rawmode, whole_px = image.mode, _rawmode(image) if file else "", None
-    if file and _has_tail(image, file, name):
+    mode, rawmode, whole_px = image.mode, rawmode_of(image) if file else "", None
+    if file and has_tail(image, file, name):
         notes.append(TAIL_NOTE)
     if getattr(image, "is_animated", False) and image.tell() == 0:  # asked before load, which would end the reading
         notes.append(FIRST_FRAME_NOTE)
@@ -275,7 +298,7 @@ def _decode_picture(
         whole_px = (image.height, image.width)
         image.draft(None, (reduce_to_px, reduce_to_px))
     image.load()
-    orientation = _orientation(image)
+    orientation = orientation_of(image)
     if orientation is None:
         notes.append(EXIF_NOTE)
     if mode in DEEP_MODES:
@@ -294,8 +317,12 @@ def _decode_picture(
     return Decoded(_eight_bit(image, policy, notes), mode, tuple(notes), whole_px)
 
 
-def _has_tail(image: Image.Image, file: _File, name: str) -> bool:
-    """Check the file as a whole where Pillow does not; True when something follows the picture."""
+def has_tail(image: Image.Image, file: OpenFile, name: str) -> bool:
+    """Whether something follows the picture in its file, which is checked as a whole where Pillow does not.
+
+    Raises:
+        BadImage: it is cut off or damaged.
+    """
     if file.format not in ("PNG", "JPEG"):
         return False
     at = file.stream.tell()
@@ -388,13 +415,13 @@ def _name_of(image: ImageLike) -> str:
     return "array" if isinstance(image, np.ndarray) else "image"
 
 
-def _orientation(image: Image.Image) -> int | None:
-    """How the picture must be turned; 1 for TIFF, which Pillow turns itself, None where the EXIF is damaged."""
+def orientation_of(image: Image.Image) -> int | None:
+    """How a picture must be turned, 1 to 8; 1 for TIFF, which Pillow turns itself, None where the EXIF is damaged."""
     exif = image.info.get("exif")
     return container.exif_orientation(exif) if isinstance(exif, bytes) else 1
 
 
-def _rawmode(image: Image.Image) -> str:
+def rawmode_of(image: Image.Image) -> str:
     """The order of the stored bits, such as `RGB;16B`, before the image is loaded."""
     tiles = getattr(image, "tile", None)
     args = tiles[0].args if tiles else ""

@@ -24,6 +24,8 @@ from convlens.errors import BadImage, DataError
 if TYPE_CHECKING:
     from convlens.data.preprocess import Preprocess
 
+MOST_REASONS = 5  # that are told one by one
+
 
 def understand(source: Source, data: DataConfig) -> Source:
     """The same source, with what the values of its masks mean: as the user says, or as a look at all of them proposes.
@@ -54,19 +56,56 @@ def read_masks(
     values = np.full((len(records), *preprocess.store_px), IGNORED, np.uint8)
     bad: dict[str, list[str]] = {}
 
-    def one(row: int) -> None:
+    def one(row: int) -> str:
         record = records[row]
         try:
             raw = read_mask(source.target(record), preprocess.policy.max_pixels, str(record.label))
             require_size(raw, (facts[row].height, facts[row].width), str(record.label))
             values[row] = fit_mask(meant.apply(raw), preprocess)
         except (BadImage, DataError) as error:
-            bad.setdefault(getattr(error, "reason", str(error)), []).append(record.id)
+            return str(getattr(error, "reason", error)).rstrip(".")
+        return ""
+
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
+        for record, wrong in zip(records, pool.map(one, range(len(records))), strict=True):
+            if wrong:
+                bad.setdefault(wrong, []).append(record.id)
+    findings = [
+        Finding("bad-mask", "error", f"Mask of {shorten(ids)}: {reason}.", tuple(ids)) for reason, ids in bad.items()
+    ]
+    if more := [identity for finding in findings[MOST_REASONS:] for identity in finding.records]:
+        message = f"{len(more):,} more masks cannot be used either: {shorten(more)}."
+        findings[MOST_REASONS:] = [Finding("bad-mask", "error", message, tuple(more))]
+    return values, tuple(findings)
+
+
+def read_pictures(
+    source: Source, records: Sequence[Record], facts: Sequence[Fact], preprocess: Preprocess
+) -> tuple[np.ndarray, tuple[Finding, ...]]:
+    """The clean pictures of some noisy images at storage size, read as those are, and what is wrong with them.
+
+    Shapes:
+        (N, store height, store width, C) uint8
+    """
+    values = np.zeros((len(records), *preprocess.store_px, preprocess.policy.channels), np.uint8)
+    bad: dict[str, list[str]] = {}
+
+    def one(row: int) -> None:
+        try:
+            decoded = preprocess.decode(source.target(records[row]), str(records[row].label))
+            if decoded.size_px != (fact := (facts[row].height, facts[row].width)):
+                height, width = decoded.size_px
+                size = f"the clean picture is {height} x {width}, the noisy one {fact[0]} x {fact[1]} pixels"
+                raise BadImage(str(records[row].label), "mask-size", size)
+            values[row] = preprocess.pixels(decoded)
+        except BadImage as error:
+            bad.setdefault(error.reason, []).append(records[row].id)
 
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
         list(pool.map(one, range(len(records))))
     findings = tuple(
-        Finding("bad-mask", "error", f"Mask of {shorten(ids)}: {reason}", tuple(ids)) for reason, ids in bad.items()
+        Finding("bad-mask", "error", f"Clean picture of {shorten(ids)}: {reason}.", tuple(ids))
+        for reason, ids in bad.items()
     )
     return values, findings
 

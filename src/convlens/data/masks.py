@@ -46,7 +46,7 @@ def read_mask(mask: Path | np.ndarray, max_pixels: int = 50_000_000, name: str |
         BadImage: the mask cannot be read, or holds fractions, several pages or values beyond 24 bits.
     """
     name = name or ("mask" if isinstance(mask, np.ndarray) else str(mask))
-    with image._opened(mask, ImagePolicy(max_pixels=max_pixels), name) as (opened, file):
+    with image.open_image(mask, ImagePolicy(max_pixels=max_pixels), name) as (opened, file):
         if isinstance(opened, arrays.NpyFile):
             opened = opened.read()
         if isinstance(opened, np.ndarray):
@@ -68,12 +68,12 @@ def _from_picture(picture: Any, file: Any, name: str) -> np.ndarray:
     """The values of an opened Pillow image, by its mode."""
     if getattr(picture, "is_animated", False):
         raise BadImage(name, "unsupported", "the mask has several frames or pages; save the one that is meant")
-    rawmode, tiles = image._rawmode(picture), getattr(picture, "tile", None)  # both are gone after loading
+    rawmode, tiles = image.rawmode_of(picture), getattr(picture, "tile", None)  # both are gone after loading
     args: Any = tiles[0].args if tiles else None
     if file:
-        image._has_tail(picture, file, name)  # verifies the checksums of a PNG, which Pillow leaves unread
+        image.has_tail(picture, file, name)  # verifies the checksums of a PNG, which Pillow leaves unread
     picture.load()
-    turn = image.UPRIGHT.get(image._orientation(picture) or 1)
+    turn = image.UPRIGHT.get(image.orientation_of(picture) or 1)
     picture = picture if turn is None else picture.transpose(turn)
     mode = picture.mode
     if mode in image.DEEP_MODES or mode in ("1", "L", "P"):

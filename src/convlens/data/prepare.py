@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from convlens.config import KINDS, Config
+from convlens.config import IMAGENET_MEAN, IMAGENET_STD, KINDS, Config
+from convlens.data.beside import both_folders
 from convlens.data.classes import Classes, natural_key
 from convlens.data.findings import Finding
 from convlens.data.health import Health, inspect, leaks
@@ -23,12 +24,11 @@ from convlens.data.mask_targets import understand
 from convlens.data.noise import Noise
 from convlens.data.preprocess import Preprocess
 from convlens.data.sources import Record, Source, open_source
-from convlens.data.split import Split, default_fractions, make_split
+from convlens.data.split import Split, default_fractions, fold_split, make_split
 from convlens.data.store import Store, build_store
-from convlens.data.targets import Targets, make_targets
-from convlens.errors import BadImage, ClassMismatch, DataError
+from convlens.data.targets import NORMAL, Targets, make_targets
+from convlens.errors import BadImage, ClassMismatch, ConfigError, DataError
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 LARGEST_SCRATCH_PX = 64
 LARGEST_OF = {"segment": 256, "detect": 416, "denoise": 128, "reconstruct": 64, "anomaly": 128}
 LARGEST_STORED_PX = 512
@@ -81,7 +81,7 @@ class Prepared:
     def learned(self) -> dict[str, Any]:
         """What the model's card keeps of the training targets."""
         learned = self.answers.learned(self.split.train)
-        if self.answers.kind == "picture":
+        if self.answers.kind in ("picture", "pair"):
             learned |= {"mean": list(self.preprocess.mean), "std": list(self.preprocess.std)}
             learned["mean_picture"] = mean_picture(self.store.images, self.split.train).tolist()
         return {**learned, **self.told}
@@ -117,9 +117,11 @@ def open_all(config: Config, source: Any = None) -> Source:
     """Open the source, and the separate validation and test sources where they are given, as one.
 
     Raises:
+        ConfigError: a fold that does not exist, or beside it a part of its own.
         DataError: a source cannot be opened.
         ClassMismatch: validation or test have other classes than training.
     """
+    _require_one_fold(config)
     kind = KINDS[config.task]
     main = open_source(config.data.source if source is None else source, config.data, kind=kind)
     extra = {part: getattr(config.data, part) for part in ("valid", "test") if getattr(config.data, part)}
@@ -130,19 +132,61 @@ def open_all(config: Config, source: Any = None) -> Source:
     findings, arrays = list(main.findings), [main.arrays]
     rows = 0 if main.arrays is None else len(main.arrays)
     for part, spec in extra.items():
-        other = open_source(spec, config.data, kind=kind)
+        beside = kind == "mask" and Path(spec).is_dir() and both_folders(Path(spec))  # not those of training
+        data = config.data.model_copy(update={"masks": None}) if beside else config.data
+        other = open_source(spec, data, kind=kind)
         if (other.arrays is None) != (main.arrays is None):
             raise DataError(f"data.{part} must be of the same kind as data.source; got {spec} beside {main.name}.")
         for record in other.records:
             image = record.image + rows if isinstance(record.image, int) else record.image
-            records.append(replace(record, id=f"{part}:{record.id}", image=image, split=part))
+            label = record.label if other.target_root is None else _seen_from(main, other, record)
+            records.append(replace(record, id=f"{part}:{record.id}", image=image, label=label, split=part))
         findings += other.findings
         arrays.append(other.arrays)
         rows += 0 if other.arrays is None else len(other.arrays)
     stacked = None if main.arrays is None else np.concatenate([a for a in arrays if a is not None])
+    if main.target_root is not None:
+        _require_own_targets(records)
     joined = replace(main, records=tuple(records), arrays=stacked, findings=tuple(findings))
     require_same_classes(joined)
     return understand(joined, config.data)
+
+
+def _require_one_fold(config: Config) -> None:
+    data = config.data
+    if (data.folds is None) != (data.fold is None) or (data.folds or 0) < (data.fold or 0):
+        raise ConfigError(
+            f"data.folds and data.fold belong together: fold 1 of 5, to 5 of 5; got {data.fold} of {data.folds}. "
+            f"'convlens cross-validate' trains all folds."
+        )
+    if data.folds and (data.valid or data.test or data.test_fraction != "auto"):
+        raise ConfigError(
+            "In a cross-validation every image of data.source is tested once; leave out data.valid, data.test and "
+            "data.test_fraction."
+        )
+
+
+def _seen_from(main: Source, other: Source, record: Record) -> str:
+    """The path of the mask of another source's record, or of its clean picture, as the main source's records say it."""
+    if main.target_root is None:
+        raise DataError(f"{other.name} has files beside its images and {main.name} has none; give two of one kind.")
+    return Path(os.path.relpath(str(other.target(record)), main.target_root)).as_posix()
+
+
+def _require_own_targets(records: Sequence[Record]) -> None:
+    """Check that no mask and no clean picture belongs to images of two parts, which then have but a name in common.
+
+    Raises:
+        DataError: one does.
+    """
+    owners: dict[str | None, Record] = {}
+    for record in records:
+        owner = owners.setdefault(record.label, record)
+        if owner.split != record.split:
+            raise DataError(
+                f"{record.label} would belong to {owner.id} and to {record.id}, which only share a name. Give "
+                f"data.valid and data.test as folders that hold 'images' and 'masks', or every image its own name."
+            )
 
 
 def require_same_classes(source: Source) -> None:
@@ -168,6 +212,8 @@ def require_same_classes(source: Source) -> None:
 def choose_input(config: Config, source: Source, wanted: Wanted) -> Config:
     """Fill in size, channels and fit from the network's wish, or else from the images' headers."""
     shapes = _look(source, ImagePolicy(max_pixels=config.data.max_pixels))
+    if source.kind == "boxes" and wanted.mean is not None:  # a detector takes other sizes than the classifier it is from
+        wanted = replace(wanted, size_px=None, store_px=None)
     if config.data.channels == "auto":
         channels = _channels(shapes) if wanted.mean is None else len(wanted.mean)
         reason = "as the images are" if wanted.mean is None else "as the weights were trained"
@@ -189,6 +235,11 @@ def choose_input(config: Config, source: Source, wanted: Wanted) -> Config:
             if wanted.store_px and wanted.size_px:
                 store, reason = round(size * wanted.store_px / wanted.size_px), wanted.reason
         config = config.choose("data.store_px", store, reason)
+    if source.kind == "picture" and config.data.store_px != config.data.size_px:
+        raise ConfigError(
+            f"The task {config.task} gives back whole pictures, so data.store_px must equal data.size_px; got "
+            f"{config.data.store_px} and {config.data.size_px}. Leave data.store_px out."
+        )
     if config.data.fit == "auto" and source.kind in ("mask", "boxes"):
         config = config.choose("data.fit", "pad", "keeps proportions and cuts nothing off")
     elif config.data.fit == "auto":
@@ -225,7 +276,7 @@ def make_preprocess(config: Config, wanted: Wanted) -> Preprocess:
     )
     match config.data.normalise:
         case "imagenet":
-            mean, std = (values[:channels] for values in IMAGENET)
+            mean, std = IMAGENET_MEAN[:channels], IMAGENET_STD[:channels]
         case "auto" if wanted.mean and wanted.std:
             mean, std = wanted.mean, wanted.std
         case _:
@@ -275,46 +326,76 @@ def prepare(
     )
     require_healthy((*source.findings, *health.findings), strict=config.run.strict)
     answers = make_targets(source, store.records, store.kept, config.data, preprocess, classes)
-    require_healthy(answers.findings, strict=config.run.strict)
-    auto = default_fractions(sum(record.split != "test" for record in store.records))
-    asked = (config.data.valid_fraction, config.data.test_fraction)
-    valid, test = (a if f == "auto" else float(f) for f, a in zip(asked, auto, strict=True))
-    split = make_split(
-        store.records,
-        answers.strata,
-        duplicate_groups=health.duplicate_groups,
-        fractions=(valid, test),
-        seed=config.seed,
-    )
     if config.task == "anomaly":
-        split = _normal_alone(split, answers, store.records)
-    split = replace(split, findings=(*split.findings, *leaks(split, health.duplicate_groups, store.records)))
-    require_healthy(split.findings, strict=config.run.strict)
+        require_normal(answers, config.data.normal, source.name)
+    require_healthy(answers.findings, strict=config.run.strict)
+    split = divide(config, store.records, answers, health)
     if learn_normalisation:
         mean, std = channel_statistics(store.images, split.train)
         preprocess = replace(preprocess, mean=mean, std=std)
-    told = (
+    told = {"overlap": config.evaluate.overlap} if config.task == "detect" else {}
+    told |= (
         {"noise": str(Noise.parse(config.data.corruption)), "noise_seed": config.seed}
-        if config.task == "denoise"
+        if config.task == "denoise" and answers.kind == "picture"
         else {}
     )
     return Prepared(source, preprocess, store, health, split, answers, told)
 
 
-def _normal_alone(split: Split, answers: Targets, records: Sequence[Record]) -> Split:
-    """Train and validation without what is not normal, which joins the test unless the source put it elsewhere."""
+def divide(config: Config, records: Sequence[Record], answers: Targets, health: Health) -> Split:
+    """The parts of the images that can be read.
+
+    Raises:
+        DataError: they cannot be divided as the config wants; the message says what was found.
+    """
+    auto = default_fractions(sum(record.split != "test" for record in records))
+    asked = (config.data.valid_fraction, config.data.test_fraction)
+    valid, test = (a if f == "auto" else float(f) for f, a in zip(asked, auto, strict=True))
+    units = {"duplicate_groups": health.duplicate_groups, "seed": config.seed}
+    folds, fold = config.data.folds, config.data.fold
+    if folds and fold:
+        split = fold_split(records, answers.strata, k=folds, fold=fold, valid_fraction=valid, **units)
+    else:
+        split = make_split(records, answers.strata, fractions=(valid, test), **units)
+    if config.task == "anomaly":
+        split = _normal_alone(split, answers, records, joins=not folds)
+    split = replace(split, findings=(*split.findings, *leaks(split, health.duplicate_groups, records)))
+    require_healthy(split.findings, strict=config.run.strict)
+    return split
+
+
+def require_normal(answers: Targets, said: str | None, where: str) -> None:
+    """Check that it is known which of several classes is the normal one.
+
+    Raises:
+        DataError: nobody says, and no name tells.
+    """
+    if said is None and len(answers.groups) > 1 and answers.groups[0].lower() not in NORMAL:
+        raise DataError(
+            f"It is not known which class of {where} is the normal one: {', '.join(sorted(answers.groups))}. Name it "
+            f"with --normal NAME (data.normal), or call it {', '.join(NORMAL[:-1])} or {NORMAL[-1]}."
+        )
+
+
+def _normal_alone(split: Split, answers: Targets, records: Sequence[Record], *, joins: bool) -> Split:
+    """Train and validation without what is not normal, which joins the test unless the source put it elsewhere.
+
+    Args:
+        joins: False in a cross-validation, where each image is in the test of its own fold.
+    """
     if not answers.groups:
         return split
     strange = answers.values > 0
     away = [row for part in (split.train, split.valid) for row in part[strange[part]]]
-    joining = [row for row in away if records[row].split is None]
+    joining = [row for row in away if records[row].split is None and joins]
     test = np.sort(np.concatenate([split.test, np.array(joining, np.int64)]))
     train, valid = (part[~strange[part]] for part in (split.train, split.valid))
     if not len(train):
         raise DataError(f"None of the training images is '{answers.groups[0]}'. Name the normal class: data.normal.")
     left = len(away) - len(joining)
     said = f"Trained on '{answers.groups[0]}' alone: {len(joining):,} images of other classes joined the test"
-    said += f", {left:,} of the source's own training images are left out." if left else "."
+    where = "the source's own training images" if joins else "the other folds"
+    said += f", {left:,} of {where} are left out." if left else "."
     finding = Finding("normal-alone", "note", said)
     return Split(train, valid, test, (*split.findings, finding))
 

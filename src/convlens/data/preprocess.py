@@ -14,6 +14,7 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 import torch
 
+from convlens.data.fitting import place
 from convlens.data.image import ImageLike, decode, resize
 from convlens.data.policy import Decoded, ImagePolicy
 from convlens.errors import ArtefactError, ConfigError, ConvlensError, ShapeError, did_you_mean
@@ -85,20 +86,14 @@ class Preprocess:
         Shapes:
             (h, w, C) uint8 -> (store height, store width, C) uint8.
         """
-        pixels, (height, width) = decoded.pixels, self.store_px
-        h, w = pixels.shape[:2]
-        if (h, w) == (height, width) or self.fit == "squash":
-            return resize(pixels, (height, width))
-        if self.fit == "crop":  # cut first: a strip of 10 x 10,000 pixels must not be enlarged as a whole
-            window = min(h, max(1, round(w * height / width))), min(w, max(1, round(h * width / height)))
-            top, left = (h - window[0]) // 2, (w - window[1]) // 2
-            return resize(pixels[top : top + window[0], left : left + window[1]], (height, width))
-        ratio = min(height / h, width / w)
-        inner = min(height, max(1, round(h * ratio))), min(width, max(1, round(w * ratio)))
-        top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
-        canvas = np.empty((height, width, pixels.shape[2]), np.uint8)
+        pixels = decoded.pixels
+        placed = place((pixels.shape[0], pixels.shape[1]), self)  # cut before it is enlarged: a strip might be long
+        shown = resize(pixels[placed.source.slices], (placed.target.height, placed.target.width))
+        if shown.shape[:2] == self.store_px:
+            return shown
+        canvas = np.empty((*self.store_px, pixels.shape[2]), np.uint8)
         canvas[:] = self._background()
-        canvas[top : top + inner[0], left : left + inner[1]] = resize(pixels, inner)
+        canvas[placed.target.slices] = shown
         return canvas
 
     def tensor(self, batch: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from convlens.config import DataConfig, Kind
-from convlens.data.beside import with_boxes, with_masks
+from convlens.data.beside import DRAWN, with_boxes, with_clean, with_masks
 from convlens.data.builtin import BUILTIN
 from convlens.data.findings import Finding, shorten
 from convlens.data.folders import Labels, layout, read_folder
@@ -58,7 +58,9 @@ def open_source(
             return _list(spec, data, "needed", label_text)
         case "number":
             return _with_numbers(_list(spec, data, "needed", number_text))
-        case "picture":
+        case "picture" | "pair" if data.clean is not None:
+            return with_clean(_list(spec, data, "none", label_text), data.clean)
+        case "picture" | "pair":
             return replace(_list(spec, data, "if any", label_text), kind=kind)
         case "mask":
             return with_masks(spec if isinstance(spec, tuple | Source) else _list(spec, data, "none", label_text), data)
@@ -100,9 +102,8 @@ def _list(spec: Any, data: DataConfig, labels: Labels, read_label: ReadLabel) ->
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        raise DataError(
-            f"There is no file or folder '{spec}', and no built-in set of that name. {did_you_mean(str(spec), BUILTIN)}"
-        ) from None
+        hint = f"The set {spec} is for --task detect." if spec in DRAWN else did_you_mean(str(spec), BUILTIN)
+        raise DataError(f"There is no file or folder '{spec}', and no built-in set of that name. {hint}") from None
     except (OSError, ValueError) as error:
         raise DataError(f"'{spec}' cannot be looked at: {getattr(error, 'strerror', None) or error}.") from None
     if stat.S_ISDIR(mode):

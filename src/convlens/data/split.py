@@ -111,15 +111,7 @@ def folds(
     Raises:
         DataError: k is under 2, or there are fewer than k units to divide.
     """
-    own = _own_split(records)
-    is_test = np.zeros(len(records), bool) if own is None else own == TEST
-    units = _Units(records, labels, duplicate_groups, ~is_test)
-    if not 2 <= k <= len(units.rows):
-        raise DataError(
-            f"Cross-validation needs at least 2 folds, and as many independent images or groups as folds; "
-            f"got {k} folds and {len(units.rows)}. Choose another number of folds."
-        )
-    dealt = _deal(units, [1 / k] * k, seed, cover=False)
+    is_test, units, dealt = _deal_folds(records, labels, duplicate_groups, k, seed)
     splits = []
     for fold in range(k):
         part = np.where(is_test, TEST, TRAIN)
@@ -129,6 +121,65 @@ def folds(
         found = tuple(_report(units, sides, [1 - 1 / k, 1 / k, 0.0]))
         splits.append(Split(*(np.flatnonzero(part == held) for held in range(3)), findings=found))
     return splits
+
+
+def fold_split(
+    records: Sequence[Record],
+    labels: Sequence[int] | Sequence[str] | np.ndarray,
+    *,
+    duplicate_groups: Groups,
+    k: int,
+    fold: int,
+    valid_fraction: float,
+    seed: int,
+) -> Split:
+    """The split of one fold of a cross-validation: its test is the fold, its validation is taken from all others.
+
+    The k folds of one seed test every record once. A test set that the source declares takes no part at all; what it
+    declares as validation is divided like the rest.
+
+    Args:
+        fold: which, from 1 to k.
+        valid_fraction: share of the images outside the fold.
+
+    Raises:
+        DataError: as `folds`.
+    """
+    is_away, units, dealt = _deal_folds(records, labels, duplicate_groups, k, seed)
+    part = np.where(is_away, -1, TRAIN)
+    for rows, where in zip(units.rows, dealt, strict=True):
+        part[rows] = TEST if where == fold - 1 else TRAIN
+    sides = [TEST if where == fold - 1 else TRAIN for where in dealt]
+    findings = _report(units, sides, [1 - 1 / k, 0.0, 1 / k])
+    others = _Units(records, labels, duplicate_groups, part == TRAIN)
+    shares = [1 - valid_fraction, valid_fraction, 0.0]
+    dealt = _deal(others, shares, seed, cover=True)
+    for rows, where in zip(others.rows, dealt, strict=True):
+        part[rows] = where
+    findings += [finding for finding in _report(others, dealt, shares) if finding not in findings]
+    if is_away.any():
+        said = f"The source's own test set, {int(is_away.sum()):,} images, takes no part in the cross-validation."
+        findings.append(Finding("own-split", "note", said))
+    return Split(*(np.flatnonzero(part == held) for held in range(3)), findings=tuple(findings))
+
+
+def _deal_folds(
+    records: Sequence[Record],
+    labels: Sequence[int] | Sequence[str] | np.ndarray,
+    duplicate_groups: Groups,
+    k: int,
+    seed: int,
+) -> tuple[np.ndarray, _Units, list[int]]:
+    """Which records are a test set of the source's own; the units of all others, and the fold of each, from 0."""
+    own = _own_split(records)
+    is_test = np.zeros(len(records), bool) if own is None else own == TEST
+    units = _Units(records, labels, duplicate_groups, ~is_test)
+    if not 2 <= k <= len(units.rows):
+        raise DataError(
+            f"Cross-validation needs at least 2 folds, and as many independent images or groups as folds; "
+            f"got {k} folds and {len(units.rows)}. Choose another number of folds."
+        )
+    return is_test, units, _deal(units, [1 / k] * k, seed, cover=False)
 
 
 class _Units:

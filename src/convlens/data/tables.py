@@ -221,9 +221,14 @@ class _Csv:
         with path.open("rb") as file:
             if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
                 raise DataError(f"{path.name} is UTF-16; save it as CSV UTF-8.")
-        headers = {}
+        headers, wrong = dict[str, list[str]](), list[DataError]()
         for self.delimiter in ",;\t|":
-            headers[self.delimiter] = next(self._lines(), ("", []))[1]
+            try:
+                headers[self.delimiter] = next(self._lines(), ("", []))[1]
+            except DataError as error:  # "a","b" ends a quoted field where only the right separator may follow
+                wrong.append(error)
+        if not headers:
+            raise wrong[0]
         self.delimiter = max(headers, key=lambda delimiter: len(headers[delimiter]))
         self.columns = [column.strip() for column in headers[self.delimiter]]
         if not self.columns:

@@ -1,4 +1,4 @@
-"""From labels to what a network is trained on (classes, numbers, masks, pictures), and what a model keeps of it."""
+"""From labels to what a network is trained on (classes, numbers, masks, pictures, boxes), and what a model keeps."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convlens.config import DataConfig, Kind
+from convlens.data.box_targets import box_strata, learn_boxes, read_box_targets
+from convlens.data.boxes import read_boxes
 from convlens.data.classes import Classes
 from convlens.data.facts import Fact
 from convlens.data.findings import Finding
-from convlens.data.mask_targets import read_masks
+from convlens.data.mask_targets import read_masks, read_pictures
 from convlens.data.record import Record, Source
 from convlens.data.tables import names_of
-from convlens.errors import ClassMismatch, DataError
+from convlens.errors import ClassMismatch, DataError, did_you_mean
 
 if TYPE_CHECKING:
     from convlens.data.preprocess import Preprocess
@@ -34,11 +36,12 @@ class Targets:
         kind: what the values are.
         names: one for each output of the network: the classes, what the numbers are called, or the channels.
         values: class indices (N,) int64, numbers (N, T) float32, or masks (N, H, W) uint8 with 255 where nothing
-            counts. Of pictures, the index of their class in `groups`, -1 without one (N,) int64.
+            counts. Of pictures, the index of their class in `groups`, -1 without one (N,) int64. Of boxes, rows
+            `class, x1, y1, x2, y2` in pixels of the stored image, see `box_targets` (N, M, 5) float32.
         strata: (N,) int64, by which a split is stratified.
         facts: what else the model's card keeps of them.
         groups: the classes of pictures, the normal one first; empty where nothing is said.
-        findings: about masks.
+        findings: about masks and boxes.
     """
 
     kind: Kind
@@ -51,23 +54,26 @@ class Targets:
 
     def learned(self, rows: np.ndarray) -> dict[str, Any]:
         """What the model's card keeps of the training targets: counts of the classes, or mean, spread and median."""
-        found = self.values[rows]
         match self.kind:
             case "class":
-                return {"train_counts": np.bincount(found, minlength=len(self.names)).tolist()}
+                return {"train_counts": np.bincount(self.values[rows], minlength=len(self.names)).tolist()}
             case "number":
+                found = self.values[rows]
                 std = np.where(found.std(0) > 0, found.std(0), 1.0)
                 figures = {"mean": found.mean(0), "std": std, "median": np.median(found, 0)}
                 return {name: [float(v) for v in values] for name, values in figures.items()} | self.facts
             case "mask":
-                counts = np.bincount(found.reshape(-1), minlength=256)[: len(self.names)]
+                each = (np.bincount(self.values[row].reshape(-1), minlength=256) for row in rows)  # wide while counted
+                counts = sum(each, np.zeros(256, np.int64))[: len(self.names)]
                 return {"train_counts": counts.tolist()} | self.facts
+            case "boxes":
+                return learn_boxes(self.values[rows], len(self.names)) | self.facts
             case _:
                 return dict(self.facts)
 
     def said(self, row: int, record: Record) -> str | None:
         """The label as a run keeps it; of a mask, with what it shows."""
-        if self.kind != "mask":
+        if self.kind not in ("mask", "pair"):
             return record.label
         return f"{record.label} {hashlib.sha256(self.values[row].tobytes()).hexdigest()[:16]}"
 
@@ -100,6 +106,14 @@ def make_targets(
             return _numbers(source, records, data, names or names_of_outputs(source, data, 1))
         case "mask":
             return _masks(source, records, facts, preprocess, names)
+        case "boxes":
+            names = names or names_of_outputs(source, data, 0)
+            values, findings = read_box_targets(source, records, facts, preprocess, names)
+            return Targets("boxes", names, values, box_strata(values, len(names)), {}, (), findings)
+        case "pair":
+            names = names or names_of_outputs(source, data, preprocess.policy.channels)
+            values, findings = read_pictures(source, records, facts, preprocess)
+            return Targets("pair", names, values, np.zeros(len(values), np.int64), {}, (), findings)
         case "picture":
             channels = preprocess.policy.channels
             return _pictures(source, records, data, names or names_of_outputs(source, data, channels), groups)
@@ -154,7 +168,9 @@ def _pictures(
         likely = [name for name in found if name.lower() in NORMAL]
         normal = likely[0] if likely else found[0]
     if data.normal is not None and data.normal not in found:
-        raise DataError(f"data.normal={data.normal} is none of the classes of {source.name}: {', '.join(found)}.")
+        known = f"is none of the classes of {source.name}: {', '.join(found)}. {did_you_mean(data.normal, found)}"
+        alone = f"has no effect, for {source.name} has no classes: all its images count as normal. Leave it out."
+        raise DataError(f"data.normal={data.normal} {known if found else alone}")
     ordered = tuple(sorted(found, key=lambda name: name != normal))
     position = {name: i for i, name in enumerate(ordered)}
     if normal is not None and normal not in position:  # an evaluation may hold anomalies alone
@@ -175,10 +191,13 @@ def names_of_outputs(source: Source, data: DataConfig, channels: int) -> Classes
 
     Numbers are called as their columns, or `value`, or `value 1` and so on.
     """
-    if source.kind == "picture":
+    if source.kind in ("picture", "pair"):
         return Classes(CHANNELS.get(channels) or tuple(f"channel {number}" for number in range(1, channels + 1)))
     if source.kind == "mask" and source.mask_map is not None:
         return Classes(tuple(source.mask_map.names))
+    if source.kind == "boxes":
+        boxes = (box.name for record in source.records for box in read_boxes(record.label or "[]"))
+        return Classes(source.classes) if source.classes else Classes.of(boxes)
     if source.kind != "number":
         labels = [record.label for record in source.records if record.label is not None]
         return Classes(source.classes) if source.classes else Classes.of(labels)

@@ -95,7 +95,8 @@ def describe(
         network: a catalog name, `timm:NAME`, a model file, a TOML file of options, a `Model`, or a module; it stays as
             it is.
         input_shape: of one image, without the batch: (C, H, W). Needed for a module; else the usual one.
-        outputs: of a network built by its name; 10, or 1,000 for timm's, unless given.
+        outputs: of a network built by its name. Unless given 10, or 1,000 for timm's; for pixels 2, for boxes 20, and
+            for a picture its channels.
 
     Example:
         >>> anatomy = describe("lenet5", (1, 32, 32))

@@ -34,7 +34,14 @@ def list_networks() -> list[dict[str, Any]]:
 
 
 def _field(rows: tuple[Row, ...]) -> int | None:
-    """Side of what a unit of the last map sees, by the textbook; None where it sees all of the image, or no map is."""
+    """Side of what a unit of the last map sees, by the textbook, or exactly and at most where units do not see alike.
+
+    None where it sees all of the image, or no map is.
+    """
     maps = [row for row in rows if len(row.output_shape) == 4 and max(row.output_shape[2:]) > 1]
-    fields = maps[-1].fields if maps else ()
-    return max(int(field.size) for field in fields if field) if fields and all(fields) else None
+    if not maps:
+        return None
+    fields, last = [field for field in maps[-1].fields if field], maps[-1]
+    if fields and len(fields) == len(last.fields):
+        return max(int(field.size) for field in fields)
+    return max(last.sees) if last.sees and not last.whole else None

@@ -48,7 +48,7 @@ def open_subject(
     Args:
         what: a catalog name, `timm:NAME`, a model file, a TOML file of options, a `Model`, or a module.
         shape: of one image; needed for a module and where a file does not say it.
-        outputs: for a network built by its name.
+        outputs: for a network built by its name; else what is usual for it.
 
     Raises:
         ConvlensError: there is no such network or file, or the shape is missing or impossible.
@@ -75,7 +75,8 @@ def open_subject(
         raise ConfigError(
             f"There is no network '{name}'. {hint} Or give timm:NAME, a model file (.safetensors) or options (.toml)."
         )
-    return _built(name, name, size or catalog.NETWORKS[name].input, outputs or CATALOG_OUTPUTS, {})
+    size = size or catalog.NETWORKS[name].input
+    return _built(name, name, size, outputs or _usual_outputs(name, size), {})
 
 
 class _Unfilled(TorchFunctionMode):
@@ -117,7 +118,16 @@ def _from_toml(path: Path, shape: tuple[int, ...] | None, outputs: int | None) -
     if shape is None:
         raise ConfigError(f"{path} does not say data.size_px; say the shape of one image, such as {EXAMPLE}.")
     options = {**network.options, **({"layers": network.layers} if network.layers else {})}
-    return _built(f"{path.name} ({network.name})", network.name, shape, outputs or CATALOG_OUTPUTS, options)
+    outputs = outputs or _usual_outputs(network.name, shape)
+    return _built(f"{path.name} ({network.name})", network.name, shape, outputs, options)
+
+
+def _usual_outputs(network: str, shape: Sequence[int]) -> int:
+    """Where nobody says how many: the channels of a picture, for pixels and boxes as in the list, else 10."""
+    entry = catalog.NETWORKS.get(network)
+    if entry is None or entry.gives == "numbers":
+        return CATALOG_OUTPUTS
+    return shape[0] if entry.gives == "picture" else entry.outputs
 
 
 def _built(name: str, network: str, shape: tuple[int, ...], outputs: int, options: dict[str, Any]) -> Subject:

@@ -165,7 +165,7 @@ def classification_report(
     targets: np.ndarray,
     classes: Sequence[str],
     *,
-    threshold: float | None = None,
+    threshold: float | np.ndarray | None = None,
     abstain: float | None = None,
     train_counts: Sequence[int] | None = None,
     level: float = 0.95,
@@ -178,6 +178,7 @@ def classification_report(
         targets: its class.
         classes: names, in the order of the columns.
         threshold: two classes only: answer class 1 where its probability reaches this; without it the larger wins.
+            One for each sample (N,) where several networks answered; then the report holds their mean.
         abstain: confidence below which the network says "unsure"; adds the section `abstain`. All other scores are
             of every sample.
         train_counts: training samples of each class, from which the baseline takes its one answer.
@@ -208,7 +209,7 @@ def classification_report(
         "n": n,
         "level": level,
         "classes": list(classes),
-        "threshold": threshold,
+        "threshold": None if threshold is None else float(np.mean(threshold)),
         "accuracy": overall.to_json(),
     }
     if k > TOP:
@@ -376,7 +377,11 @@ def _log_loss(probabilities: np.ndarray, targets: np.ndarray, level: float, seed
 
 
 def _abstaining(
-    probabilities: np.ndarray, targets: np.ndarray, threshold: float | None, confidence: float, level: float
+    probabilities: np.ndarray,
+    targets: np.ndarray,
+    threshold: float | np.ndarray | None,
+    confidence: float,
+    level: float,
 ) -> dict[str, Any]:
     answered = probabilities.max(axis=1) >= confidence
     right = (decide(probabilities, threshold) == targets) & answered

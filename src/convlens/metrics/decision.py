@@ -71,8 +71,11 @@ class AbstainRule:
         return cls(float(data["confidence"]), float(data["promise"]), coverage, accuracy)
 
 
-def decide(probabilities: np.ndarray, threshold: float | None = None) -> np.ndarray:
+def decide(probabilities: np.ndarray, threshold: float | np.ndarray | None = None) -> np.ndarray:
     """The class answered: the most probable one, or, with a threshold, class 1 where its probability reaches it.
+
+    Args:
+        threshold: one for all samples, or for each of them (N,).
 
     Shapes:
         (N, K) -> (N,)
@@ -189,7 +192,7 @@ def abstain_threshold(
 
 
 def risk_coverage(
-    probabilities: np.ndarray, targets: np.ndarray, threshold: float | None = None
+    probabilities: np.ndarray, targets: np.ndarray, threshold: float | np.ndarray | None = None
 ) -> dict[str, list[float]]:
     """How the share of wrong answers grows as more samples are answered, most confident first; at most 200 points.
 
@@ -213,7 +216,7 @@ def risk_coverage(
 
 
 def _most_confident_first(
-    probabilities: np.ndarray, targets: np.ndarray, threshold: float | None
+    probabilities: np.ndarray, targets: np.ndarray, threshold: float | np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Confidences falling, right answers so far, and the last position of each group of equal confidences."""
     probabilities, targets = check_probabilities(probabilities, targets)

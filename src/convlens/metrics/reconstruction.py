@@ -183,9 +183,10 @@ class NonLocalMeans:
         """
         noisy = np.asarray(noisy, dtype=np.float64)
         window = {"patch_size": 5, "patch_distance": 6, "fast_mode": True}
-        channel_axis = 0 if noisy.ndim == 3 else None
-        denoise = _skimage().denoise_nl_means
-        return denoise(noisy, h=self.strength * self.sigma, sigma=self.sigma, channel_axis=channel_axis, **window)
+        grey = noisy.ndim == 2 or len(noisy) == 1
+        plane = noisy.reshape(noisy.shape[-2:]) if grey else noisy
+        settings = {"h": self.strength * self.sigma, "sigma": self.sigma, "channel_axis": None if grey else 0}
+        return _skimage().denoise_nl_means(plane, **settings, **window).reshape(noisy.shape)
 
 
 def fit_non_local_means(

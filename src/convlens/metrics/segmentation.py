@@ -430,7 +430,8 @@ def _beside(matrices: np.ndarray, other: np.ndarray, background: int | None, lev
     same = other.shape == matrices.shape
     pairs: dict[str, tuple[Statistic, Statistic]] = {}
     if same:
-        pairs = {"pixel_accuracy": (accuracy, accuracy), "mean_iou": (mean_iou, mean_iou)}
+        pairs = {"pixel_accuracy": (accuracy, accuracy)}
+        pairs |= {"mean_iou": (mean_iou, mean_iou), "mean_dice": (mean_dice, mean_dice)}
     if background is not None:
         mine, its = (partial(foreground_dice, background=b) for b in (background, background if same else 0))
         pairs["foreground_dice"] = (mine, its)

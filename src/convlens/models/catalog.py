@@ -29,6 +29,8 @@ from convlens.models.toy import mlp, tutorial
 from convlens.models.unet import unet
 from convlens.models.vgg import vgg11, vgg13, vgg16, vgg19
 from convlens.models.weights import LoadReport, load_weights, read_facts
+from convlens.models.yolo import yolo
+from convlens.models.yolo_v1 import yolo_v1
 from convlens.shapes import pair
 
 __all__ = ["NETWORKS", "Entry", "LoadReport", "build", "expected_input", "load_weights"]
@@ -48,6 +50,7 @@ DEFAULTS = {  # the network of a task that names none; the others have that of t
     "reconstruct": "autoencoder",
     "denoise": "dncnn",
     "anomaly": "autoencoder",
+    "detect": "yolo",
 }
 
 
@@ -64,6 +67,7 @@ class Entry:
         licence: of the code here.
         gives: a row of numbers for each image, such as its classes; numbers for each pixel; a picture like its input;
             or boxes.
+        teaching: why `convlens.train` does not train it, where it is here to be read; "" where it does.
     """
 
     builder: Callable[..., nn.Module]
@@ -75,13 +79,16 @@ class Entry:
     weights: str = ""
     licence: str = "Apache-2.0"
     gives: Gives = "numbers"
+    teaching: str = ""
 
     @property
     def outputs(self) -> int:
         """How many it is counted with: the 1,000 classes of ImageNet for photographs, 10 for small pictures.
 
-        For pixels an object and its ground, and for a picture its channels.
+        For pixels an object and its ground, for a picture its channels, and for boxes the 20 classes of PASCAL VOC.
         """
+        if self.gives == "boxes":
+            return 20
         if self.gives == "pixels":
             return 2
         if self.gives == "picture":
@@ -220,6 +227,25 @@ NETWORKS: dict[str, Entry] = {
         (1, 128, 128),
         1,
         gives="picture",
+    ),
+    "yolo": Entry(
+        yolo,
+        "convlens's detector: one prediction a cell on three scales",
+        2026,
+        "this project; after Redmon et al., arXiv 1506.02640 and 1804.02767, and Ge et al., arXiv 2107.08430",
+        (3, 416, 416),
+        1,
+        gives="boxes",
+    ),
+    "yolo_v1": Entry(
+        yolo_v1,
+        "YOLO in its first form: a grid of 7 x 7 cells",
+        2016,
+        "Redmon, Divvala, Girshick, Farhadi, arXiv 1506.02640",
+        (3, 448, 448),
+        7,
+        gives="boxes",
+        teaching="its loss reads the grid of its last layer and not the boxes; see convlens.models.yolo_v1",
     ),
 }
 

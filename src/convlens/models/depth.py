@@ -15,13 +15,15 @@ from torch import nn
 
 from convlens.models.walk import walk
 
+DECODER = "decoder"
+
 
 @dataclass(frozen=True)
 class Stage:
     """Layers at one depth.
 
     Attributes:
-        name: `head`, the size of the feature maps, or the layer's own name where there are no maps.
+        name: `head`, `decoder`, the size of the feature maps, or the layer's own name where there are no maps.
         parameters: names, as in `named_parameters`.
     """
 
@@ -86,6 +88,7 @@ def stages_of(network: nn.Module, input_shape: Sequence[int]) -> list[Stage]:
 
     A small map inside a stage, as in squeeze-and-excitation, belongs to that stage: what counts is the largest map that
     is still to come. Dense layers before the head are a stage each. What no forward pass uses goes with the first.
+    Where a network answers with a map and makes it from a smaller one, all that enlarges it is one stage, `decoder`.
 
     Args:
         input_shape: (N, C, H, W).
@@ -96,10 +99,13 @@ def stages_of(network: nn.Module, input_shape: Sequence[int]) -> list[Stage]:
         >>> [stage.name for stage in stages_of(network, (1, 1, 8, 8))]
         ['head', '4', '1 x 1', '6 x 6']
     """
-    rows, largest, label = walk(network, input_shape)[:-1], 0, ""
-    labels: list[str] = []
-    for row in reversed(rows):
-        places = _places(network.get_submodule(row.name), row.output_shape)
+    *rows, whole = walk(network, input_shape)
+    heads = head_of(network)
+    rows = [row for row in rows if not any(below(row.name, head) for head in heads)]
+    maps = [_places(network.get_submodule(row.name), row.output_shape) for row in rows]
+    turn = _turn(maps, whole.output_shape)
+    labels, largest, label = [DECODER] * (len(rows) - turn), 0, ""
+    for places in reversed(maps[:turn]):
         if places and math.prod(places) > largest:
             largest = math.prod(places)
             label = " x ".join(map(str, places)) if len(places) > 1 else f"{largest} tokens"
@@ -119,12 +125,24 @@ def stages_of(network: nn.Module, input_shape: Sequence[int]) -> list[Stage]:
     if left:
         found.setdefault(next(iter(found), "the rest"), []).extend(left)
     stages = [Stage(name, tuple(names)) for name, names in found.items()]
-    heads = tuple(name for name, _ in network.named_parameters() if name in head)
-    return [*([Stage("head", heads)] if heads else []), *reversed(stages)]
+    answering = tuple(name for name, _ in network.named_parameters() if name in head)
+    return [*([Stage("head", answering)] if answering else []), *reversed(stages)]
+
+
+def _turn(maps: Sequence[tuple[int, ...]], answer: tuple[int, ...]) -> int:
+    """How many rows come before the maps grow again: all of them, where the answer is no map or never was smaller.
+
+    Maps of one cell are left out, since squeeze-and-excitation has them at every depth.
+    """
+    areas = [math.prod(places) for places in maps]
+    smallest = min((area for area in areas if area > 1), default=0)
+    if len(answer) != 4 or math.prod(answer[2:]) <= smallest or not smallest:
+        return len(areas)
+    return len(areas) - areas[::-1].index(smallest)
 
 
 def _places(module: nn.Module, output_shape: tuple[int, ...]) -> tuple[int, ...]:
     """Height and width of a feature map, or the number of tokens; nothing for a vector."""
-    if isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.GroupNorm):
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d | nn.GroupNorm):
         return output_shape[2:]
     return output_shape[1:-1] if isinstance(module, nn.Linear) else ()

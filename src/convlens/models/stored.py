@@ -11,9 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from convlens.errors import ArtefactError
 from convlens.models import catalog
+
+LAZY = (0,)  # what stands for the shape of a tensor that has none yet
 
 
 def rebuild(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:
@@ -46,13 +49,15 @@ def rebuild(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn
 def require_fit(network: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
     """Check that tensors are those of a network: every one, by name and shape, and no other.
 
-    An axis of size 0 belongs to a layer that waits for its first input, and takes any size.
+    An axis of size 0 belongs to a layer that waits for its first input, and takes any size; so does all of a tensor of
+    torch's own lazy layers.
 
     Raises:
         ArtefactError: they are not; names the first that differ.
     """
-    wanted = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
     found = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    mine = network.state_dict().items()
+    wanted = {key: found.get(key, LAZY) if is_lazy(tensor) else tuple(tensor.shape) for key, tensor in mine}
     wrong = sorted(key for key in wanted.keys() | found.keys() if not _fits(wanted.get(key), found.get(key)))
     if wrong:
         raise ArtefactError(

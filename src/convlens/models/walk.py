@@ -14,8 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from convlens.errors import ShapeError
+from convlens.nn.keras_layer import build
 from convlens.shapes import effective_kernel, pair
 
 
@@ -90,6 +92,38 @@ def walk(network: nn.Module, input_shape: Sequence[int]) -> list[LayerRow]:
         raise ShapeError(f"{name} ({type(module).__name__}) receives {given}. {repair}") from None
     unused = sum(own(module) for module in trial.modules() if module is not trial)
     return [*rows, LayerRow("network", type(network).__name__, _shape(output), own(trial) + unused)]
+
+
+def materialise(network: nn.Module, input_shape: Sequence[int]) -> None:
+    """Let torch's lazy layers, such as `LazyConv2d`, take their sizes and first weights from one input of zeros.
+
+    Nothing is done where there is none. Modes and all other layers stay as they are.
+
+    Args:
+        input_shape: (N, C, H, W).
+
+    Example:
+        >>> network = nn.Sequential(nn.LazyConv2d(2, 3), nn.Flatten(), nn.LazyLinear(5))
+        >>> materialise(network, (1, 1, 4, 4))
+        >>> network[0].in_channels, network[2].in_features
+        (1, 8)
+
+    Raises:
+        ShapeError: a layer does not fit what reaches it.
+    """
+    if not any(is_lazy(tensor) for tensor in (*network.parameters(), *network.buffers())):
+        return
+    known = [p for p in network.parameters() if not is_lazy(p)]
+    device = known[0].device if known else next(network.parameters()).device
+    try:
+        build(network, torch.zeros(tuple(input_shape), device=device))
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, IndexError, AssertionError) as error:
+        given, told = " x ".join(str(n) for n in input_shape), " ".join(str(error).split())[:300]
+        raise ShapeError(
+            f"The lazy layers of the network find no sizes in {given}: {told}. Change the layer, or data.size_px."
+        ) from None
 
 
 def _shape(value: Any) -> tuple[int, ...]:

@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from convlens import artefact
+from convlens.config import IMAGENET_MEAN, IMAGENET_STD
 from convlens.errors import ArtefactError
 from convlens.models.matching import COUNTER, Shape, match_by_order
 from convlens.models.tensors import opened, read_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)

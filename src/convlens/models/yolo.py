@@ -36,6 +36,7 @@ from torch.nn import functional as F
 from convlens.errors import ConfigError
 from convlens.models.backbone import Encoder
 from convlens.models.backbone import encoder as timm_encoder
+from convlens.models.weights import Part
 from convlens.nn.blocks import conv_norm_act, start_by_fan_out
 from convlens.nn.mobile import depthwise_separable
 
@@ -133,7 +134,7 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         about_box, about_class = self.box_tower(x), self.class_tower(x)
-        if not torch.is_autocast_enabled(x.device.type):
+        if x.is_meta or not torch.is_autocast_enabled(x.device.type):  # "meta" is no type autocast knows
             return self.say(about_box, about_class)
         with torch.autocast(x.device.type, enabled=False):  # eight bits cannot say where a box of 600 px ends
             return self.say(about_box.float(), about_class.float())
@@ -197,6 +198,13 @@ class Yolo(nn.Module):
         middle = cells[..., :2] + stride * moves[..., :2]
         half = 0.5 * START_STRIDES * stride * moves[..., 2:].clamp(-MOST_STRETCH, MOST_STRETCH).exp()
         return torch.cat([middle - half, middle + half, cells, logits], 2)
+
+    def classifier_part(self) -> Part | None:
+        """What of it can start from the weights of a classifier: a backbone of timm."""
+        if not isinstance(self.backbone, Encoder):
+            return None
+        part = self.backbone.classifier_part()
+        return Part({f"backbone.{mine}": theirs for mine, theirs in part.names.items()}, part.shapes)
 
     def get_classifier(self) -> list[nn.Module]:
         """What starts afresh where the backbone comes trained."""

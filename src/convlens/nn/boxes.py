@@ -137,7 +137,7 @@ def suppress(boxes: Tensor, scores: Tensor, classes: Tensor, iou_threshold: floa
     try:
         from torchvision.ops import batched_nms
     except ImportError:
-        raise ConfigError("Detection needs the torchvision library: pip install torchvision.") from None
+        raise ConfigError("Detection needs the torchvision library: pip install 'convlens[detect]'.") from None
     if not len(boxes):
         return torch.zeros(0, dtype=torch.long, device=boxes.device)
     # batched_nms keeps classes apart by moving each by a multiple of the largest coordinate: that wants coordinates of

@@ -172,15 +172,20 @@ def answered(coverage: Sequence[float], accuracy: Sequence[float], chosen: tuple
         return canvas.svg(f"Answering every image, {y[-1]:.1f} % are right; answering the surer half, {half:.1f} %.")
 
 
-def roc(false_positive: Sequence[float], true_positive: Sequence[float], at: tuple[float, float] | None = None) -> str:
+def roc(
+    false_positive: Sequence[float],
+    true_positive: Sequence[float],
+    at: tuple[float, float] | None = None,
+    words: tuple[str, str] = ("false positive rate", "true positive rate"),
+) -> str:
     """True against false positive rate over all thresholds; `at` marks the one kept in the model file."""
     if len(false_positive) < 2:
         return ""
     with open_canvas("roc", height=330) as canvas:
-        axes = canvas.axes("true positive rate, %", "false positive rate, %")
+        axes = canvas.axes(f"{words[1]}, %", f"{words[0]}, %")
         axes.plot([0, 100], [0, 100], **GUIDE)
         _rates(axes, false_positive, true_positive, at)
-        return canvas.svg(f"ROC curve.{_at(at, 'false positive rate', 'true positive rate')}")
+        return canvas.svg(f"ROC curve.{_at(at, *words)}")
 
 
 def precision_recall(
@@ -197,6 +202,30 @@ def precision_recall(
             f"Precision over recall; always answering positive has precision {prevalence:.0%}."
             f"{_at(at, 'recall', 'precision')}"
         )
+
+
+def precision_recall_of_classes(curves: Sequence[Mapping[str, Sequence[float]] | None]) -> str:
+    """Precision against recall of each class over all thresholds, numbered from 1 in the colours of the classes.
+
+    Args:
+        curves: `recall` and `precision` of each class; None where there is nothing to find or nothing was found.
+    """
+    if not any(curves):
+        return ""
+    with open_canvas("precision-recall-classes", height=330) as canvas:
+        axes = canvas.axes("precision, %", "recall, %")
+        for number, curve in enumerate(curves, 1):
+            if not curve:
+                continue
+            recall, precision = (100 * np.asarray(curve[name], float) for name in ("recall", "precision"))
+            colour = "#{:02x}{:02x}{:02x}".format(*class_colour(number))
+            axes.plot([0.0, *recall], [precision[0], *precision], color=colour, clip_on=False)
+            axes.annotate(str(number), (recall[-1], precision[-1]), xytext=(5, 0), textcoords="offset points")
+        axes.set_xlim(0, 102)
+        axes.set_ylim(0, 102)
+        axes.set_xticks(range(0, 101, 20))
+        axes.set_yticks(range(0, 101, 20))
+        return canvas.svg(f"Precision over recall at IoU 0.5 of {sum(map(bool, curves))} classes.")
 
 
 def balance(counts: Sequence[int]) -> str:

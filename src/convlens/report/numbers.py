@@ -25,8 +25,8 @@ def short(value: float, digits: int = 3) -> str:
     """A number for a label: as many digits as matter.
 
     Example:
-        >>> short(0.001234), short(12345), short(99.5), short(2.0), short(0.0997, 2)
-        ('0.00123', '12k', '99.5', '2', '0.1')
+        >>> short(0.001234), short(12345), short(99.5), short(2.0), short(0.0997, 2), short(302, 2)
+        ('0.00123', '12k', '99.5', '2', '0.1', '302')
     """
     if not math.isfinite(value):
         return "-"
@@ -37,4 +37,4 @@ def short(value: float, digits: int = 3) -> str:
     if 0 < size < 0.001:
         shown, _, power = f"{value:.1e}".partition("e")
         return f"{shown.removesuffix('.0')}e{int(power)}"
-    return f"{value:.{digits}g}" if size < 1000 else f"{value:.0f}"
+    return f"{value:.{digits}g}" if size < 10**digits else f"{value:.0f}"

@@ -161,6 +161,8 @@ class RunSummary:
         confidence: calibration, threshold and abstaining.
         mistakes: the most confident first.
         contact_sheet: PNG; first row as stored, the rows below augmented.
+        sheet_words: under it, where that is not what it shows.
+        before: what is shown first, whatever the task.
         sections: what is shown of the answers, for every task but classification, which has its own parts.
         figure: history name of the figure beside the loss, where it is not the accuracy.
         config: rows of (option, value, origin).
@@ -185,6 +187,8 @@ class RunSummary:
     confidence: Confidence = Confidence()
     mistakes: Sequence[Mistake] = ()
     contact_sheet: bytes | None = None
+    sheet_words: str = ""
+    before: Sequence[Section] = ()
     sections: Sequence[Section] = ()
     figure: str = ""
     config: Sequence[tuple[str, Any, str]] = ()
@@ -270,9 +274,10 @@ def safe_svg(svg: str) -> Markup:
     return Markup(svg)
 
 
-def pixel_class(png: bytes) -> str:
-    """The style of a small picture, whose pixels shall stay sharp when it is enlarged."""
-    return "pixels" if max(png_size(png)) <= SMALL_PX else ""
+def pixel_class(png: bytes, across: int = 1) -> str:
+    """The style of a small picture, or of several side by side, whose pixels shall stay sharp when it is enlarged."""
+    width, height = png_size(png)
+    return "pixels" if max(height, width // across) <= SMALL_PX else ""
 
 
 def sheet_width(png: bytes) -> int:

@@ -8,12 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from convlens.report import figures
 from convlens.report.numbers import short
 from convlens.report.numbers_page import interval
+from convlens.report.overlay import heat_colours
 from convlens.report.reading import NONE, many, percent
 from convlens.report.sections import Card, Section, Shot, Table
 
+HARDEST = {"normal ones of the highest score": "normal", "others of the lowest": "abnormal"}
+ROC_WORDS = ("false alarms", "found")
+WARMTH = {0.0: "given back as it was", 0.5: "changed", 1.0: "changed most"}
 SCORES = {"psnr": "PSNR, dB", "ssim": "SSIM", "mae": "mean absolute error", "mse": "mean squared error"}
 
 
@@ -38,22 +44,50 @@ def picture_tables(report: Mapping[str, Any]) -> list[Table]:
 
 
 def picture_sections(
-    report: Mapping[str, Any], shots: Sequence[Shot], legend: str, cards: Sequence[Card] = ()
+    report: Mapping[str, Any],
+    shots: Sequence[Shot],
+    columns: Sequence[str],
+    cards: Sequence[Card] = (),
+    probe: Mapping[str, Any] | None = None,
 ) -> list[Section]:
-    """The section of a report of `metrics.reconstruction`."""
-    title = f"From the best to the worst image: {legend}"
+    """The section of a report of `metrics.reconstruction`.
+
+    Args:
+        shots: strips of some images, from the best to the worst.
+        columns: what the pictures of a strip are.
+        probe: what a linear classifier on the codes reaches.
+    """
+    title, lead = "From the best to the worst image", picture_reading(report)
     tables = picture_tables(report)
-    return [Section("pictures", "Pictures", "What it gives back", picture_reading(report), cards, tables, title, shots)]
+    if probe:
+        always = probe["baseline"]
+        rows = [
+            ["linear classifier on the codes", interval(probe["accuracy"])],
+            [f"always '{always['class']}'", interval(always["accuracy"])],
+        ]
+        tables.append(Table("What the code knows of the classes, which it was never told", ["", "accuracy"], rows))
+    return [Section("pictures", "Pictures", "What it gives back", lead, cards, tables, title, shots, columns)]
 
 
 def picture_reading(report: Mapping[str, Any]) -> str:
     """The error in a sentence, beside the best baseline."""
     best = max(report["baselines"], key=lambda row: row["psnr"]["value"] or 0.0)
-    said = f"The pictures come back with a PSNR of {interval(report['psnr'])} dB; {best['name']} reaches "
-    said += f"{interval(best['psnr'])} dB"
+    said = f"The pictures come back with a PSNR of {interval(report['psnr'])} dB; {_said(best['name'])} reaches "
+    said += f"{interval(best['psnr'])} dB."
     gain = best["gain"]["psnr"]
-    better = percent(best["gain"]["better"]["value"])
-    return f"{said}. That is {interval(gain)} dB more, and {better} of the pictures are better."
+    if gain["value"] is None:
+        return said
+    less = {"value": -gain["value"], "low": _minus(gain["high"]), "high": _minus(gain["low"])}
+    by = f"{interval(less)} dB less" if gain["value"] < 0 else f"{interval(gain)} dB more"
+    return f"{said} That is {by}, and {percent(best['gain']['better']['value'])} of the pictures are better."
+
+
+def _said(name: str) -> str:
+    return name if name.endswith("means") else f"the {name}"
+
+
+def _minus(value: float | None) -> float | None:
+    return None if value is None else -value
 
 
 def anomaly_tables(report: Mapping[str, Any]) -> list[Table]:
@@ -82,31 +116,54 @@ def anomaly_tables(report: Mapping[str, Any]) -> list[Table]:
     return tables
 
 
-def anomaly_sections(report: Mapping[str, Any], shots: Sequence[Shot], legend: str) -> list[Section]:
-    """The section of a report of `metrics.anomaly`."""
+def anomaly_sections(report: Mapping[str, Any], shots: Sequence[Shot], columns: Sequence[str]) -> list[Section]:
+    """The section of a report of `metrics.anomaly`.
+
+    Args:
+        shots: strips of the images that are hardest to tell.
+        columns: what the pictures of a strip are, the last one the heat.
+    """
     cards = []
     if curve := report["roc"]:
-        drawn = figures.roc(curve["false_positive_rate"], curve["true_positive_rate"], None)
+        at = " The dot is the one chosen on validation." if report["alarm"] else ""
+        drawn = figures.roc(curve["false_alarms"], curve["detection"], _operating_point(report), ROC_WORDS)
         cards.append(
-            Card("Found against false alarms", "Every threshold is a point; the dotted line is chance.", drawn)
+            Card("Found against false alarms", f"Every threshold is a point; the dotted line is chance.{at}", drawn)
         )
     lead, tables = anomaly_reading(report), anomaly_tables(report)
-    title = f"The hardest images: {legend}"
-    return [Section("anomalies", "Anomalies", "What it notices", lead, cards, tables, title, shots)]
+    hard = [words for words, count in HARDEST.items() if report[count]]
+    title = f"The hardest images: {' and '.join(hard)}" if hard else ""
+    legend = [(columns[-1], [(_css(level), words) for level, words in WARMTH.items()])]
+    return [Section("anomalies", "Anomalies", "What it notices", lead, cards, tables, title, shots, columns, legend)]
+
+
+def _css(level: float) -> str:
+    """The colour of a level of heat."""
+    return "#{:02x}{:02x}{:02x}".format(*(round(float(part)) for part in heat_colours(np.array(level))))
+
+
+def _operating_point(report: Mapping[str, Any]) -> tuple[float, float] | None:
+    """False alarms and detection at the threshold that is kept."""
+    alarm = report["alarm"]
+    return (alarm["false_alarms"]["value"], alarm["detection"]["value"]) if alarm else None  # with a curve, both are
 
 
 def anomaly_reading(report: Mapping[str, Any]) -> str:
     """The ranking and the alarms in a sentence or two."""
     said = []
-    if report["auc"]["value"] is not None:
+    if report["auc"]["value"] is None:
+        missing = "abnormal" if report["normal"] else "normal"
+        said.append(f"No image is known to be {missing}, so it cannot be said how well the two are told apart.")
+    else:
         said.append(
             f"In {percent(report['auc']['value'])} of all pairs of one normal image and one that is not, the latter "
             f"has the higher score."
         )
     if alarm := report["alarm"]:
         promised = percent(alarm["threshold"]["promise"], 0)
-        rate = percent(alarm["false_alarms"]["value"])
-        said.append(f"{rate} of the normal images raise an alarm; {promised} were promised.")
+        if report["normal"]:
+            rate = percent(alarm["false_alarms"]["value"])
+            said.append(f"{rate} of the normal images raise an alarm; {promised} were promised.")
         if report["abnormal"]:
             said.append(f"{percent(alarm['detection']['value'])} of the others are found.")
     return " ".join(said)

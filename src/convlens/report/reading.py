@@ -20,8 +20,17 @@ SCORES = {
     "foreground_dice": "Dice of the foreground",
     "mean_dice": "Mean Dice",
     "psnr": "PSNR in dB",
+    "map50": "mAP at IoU 0.5",
     "auc": "ROC AUC",
     "false_alarms": "False alarms",
+    "dice": "Dice of all objects",
+}
+ALL = "images"  # in place of classes, where an image has no one class
+FIGURES = {  # what the figure beside the loss is
+    "mae": "How far answers are off on average, in the unit of the data.",
+    "dice": "How well what is drawn and what is there overlap; 1 is perfect.",
+    "psnr": "How near the pictures come to the clean ones; more is nearer.",
+    "map50": "The area under precision over recall at IoU 0.5, the mean of the classes; 1 is perfect.",
 }
 
 
@@ -274,6 +283,8 @@ def data(counts: Mapping[str, Mapping[str, int]]) -> str:
     """How many images in how many classes, and how even they are."""
     train = next(iter(counts.values()), {})
     total = sum(sum(part.values()) for part in counts.values())
+    if set(train) <= {ALL}:
+        return f"{many(total, 'image')}."
     text = f"{many(total, 'image')} in {many(len(train), 'class', 'classes')}."
     sizes = [n for n in train.values() if n]
     if len(sizes) > 1:

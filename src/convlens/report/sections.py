@@ -13,12 +13,14 @@ class Card:
     Attributes:
         svg: of `report.figures`; "" leaves the card out.
         png: in place of a figure.
+        across: how many pictures stand side by side in it.
     """
 
     title: str
     caption: str
     svg: str = ""
     png: bytes | None = None
+    across: int = 1
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Section:
         menu: its word in the menu.
         lead: one or two sentences that say what is to be seen.
         shots_title: over the images.
+        columns: what the pictures are that stand side by side in each shot; none where there is one.
+        legend: lines of (title, ((colour, words), ...)) that say what the colours in the shots mean.
     """
 
     id: str
@@ -62,3 +66,5 @@ class Section:
     tables: Sequence[Table] = ()
     shots_title: str = ""
     shots: Sequence[Shot] = ()
+    columns: Sequence[str] = ()
+    legend: Sequence[tuple[str, Sequence[tuple[str, str]]]] = ()

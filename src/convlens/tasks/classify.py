@@ -74,7 +74,8 @@ class Classify:
             raise ShapeError(
                 f"The network must give (1, {len(self.names)}) for one image, an output for each class "
                 f"({', '.join(self.names[:5])}{', ...' if len(self.names) > 5 else ''}); for an input of "
-                f"{inputs} it gives {outputs or 'no tensor'}. Change its last layer."
+                f"{inputs} it gives {outputs or 'no tensor'}. Change its last layer, or choose another network, "
+                f"such as compact."
             )
 
     def keep(self, outputs: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ is in levels. The target of a picture is the clean picture itself.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -17,7 +18,7 @@ from torch.nn.functional import huber_loss, l1_loss, mse_loss
 
 from convlens.data.fitting import unfit
 from convlens.data.noise import Noise, noise_keys
-from convlens.errors import ConfigError, ShapeError
+from convlens.errors import ConfigError, DataError, ShapeError
 from convlens.metrics.anomaly import AlarmThreshold, alarm_threshold, anomaly_report
 from convlens.metrics.reconstruction import (
     NonLocalMeans,
@@ -75,7 +76,7 @@ class Reconstruct:
     Attributes:
         names: of the channels.
         card: holds mean and deviation of the input, and a small mean picture of the training images, under `data`.
-        loss_name: `squared`, `absolute` or `huber`, of the difference in levels.
+        loss_name: `squared`, `absolute` or `huber`, of the difference in deviations of the data.
     """
 
     names: tuple[str, ...]
@@ -145,9 +146,14 @@ class Reconstruct:
         """No picture, and why."""
         return Picture(name, error=reason)
 
-    def clean(self, seen: Seen) -> np.ndarray:
-        """The images as levels 0..1, (N, C, H, W) float32."""
-        return seen.images[seen.samples].transpose(0, 3, 1, 2).astype(np.float32) / 255.0
+    def clean(self, seen: Seen, targets: np.ndarray | None = None) -> np.ndarray:
+        """The images as levels 0..1, or the pictures that belong to them, (N, C, H, W) float32.
+
+        Args:
+            targets: where these are pictures (N, H, W, C), they are the clean ones.
+        """
+        pictures = targets if targets is not None and targets.ndim == 4 else seen.images[seen.samples]
+        return pictures.transpose(0, 3, 1, 2).astype(np.float32) / 255.0
 
     def mean_picture(self, size_px: tuple[int, ...]) -> np.ndarray:
         """The mean of the training images, (C, H, W) in levels, smooth where it was kept smaller."""
@@ -175,15 +181,17 @@ class Denoise(Reconstruct):
         """Bring the baseline to its best: the strength of non-local means is chosen on some validation images."""
         super().settle(outputs, targets, seen, promise=promise, level=level)
         if non_local_means_available():
-            some = Seen(seen.images, seen.samples[:: max(1, len(seen.samples) // FITTED_ON)][:FITTED_ON])
-            fitted = fit_non_local_means(list(self.noisy(some)), list(self.clean(some)))
+            every = slice(None, None, max(1, len(seen.samples) // FITTED_ON))
+            some = Seen(seen.images, seen.samples[every][:FITTED_ON])
+            clean = self.clean(some, targets[every][:FITTED_ON])
+            fitted = fit_non_local_means(list(self.noisy(some)), list(clean))
             self.card["non_local_means"] = {"sigma": fitted.sigma, "strength": fitted.strength}
 
     def report(
         self, outputs: np.ndarray, targets: np.ndarray, seen: Seen, *, level: float = 0.95, seed: int = 0
     ) -> dict[str, Any]:
         """Errors, PSNR and SSIM, beside the noisy input and non-local means, all cut off at 0 and 1 as in a file."""
-        clean, noisy = self.clean(seen), self.noisy(seen)
+        clean, noisy = self.clean(seen, targets), self.noisy(seen)
         baselines = {"noisy input": image_scores(noisy.clip(0.0, 1.0), clean, 1.0)}
         fitted = self.card.get("non_local_means")
         if fitted and clean.size <= MOST_VALUES:
@@ -192,12 +200,14 @@ class Denoise(Reconstruct):
             baselines["non-local means"] = image_scores(restored, clean, 1.0)
         return {
             **reconstruction_report(image_scores(outputs, clean, 1.0), baselines, level=level),
-            "noise": self.card["data"]["noise"],
+            "noise": self.card["data"].get("noise", "as in the files"),
         }
 
     def noisy(self, seen: Seen) -> np.ndarray:
         """The images as the network was shown them, (N, C, H, W) in levels."""
         facts = self.card["data"]
+        if "noise" not in facts:  # the images are noisy, and their clean pictures are the targets
+            return self.clean(seen)
         keys = noise_keys(facts["noise_seed"], 0, seen.samples, "still")
         return Noise.parse(facts["noise"]).add(torch.from_numpy(self.clean(seen)), keys).numpy()
 
@@ -216,9 +226,14 @@ class Anomaly(Reconstruct):
         self, outputs: np.ndarray, targets: np.ndarray, seen: Seen, *, promise: float | None, level: float
     ) -> None:
         """Choose the threshold of the promised rate of false alarms on normal validation images."""
-        normal = np.asarray(targets) <= 0
-        chosen = alarm_threshold(self.scores(outputs, seen)[normal], promise or 0.05)
-        self.card["alarm"] = chosen.to_json()
+        normal, share = self.scores(outputs, seen)[np.asarray(targets) <= 0], promise or 0.05
+        needed = math.ceil((1 - share) / share - 1e-9)
+        if len(normal) < needed:
+            raise DataError(
+                f"A threshold for at most {100 * share:g} % false alarms needs {needed} normal validation images; got "
+                f"{len(normal)}. Hold out more (data.valid_fraction), or allow more (evaluate.false_alarms)."
+            )
+        self.card["alarm"] = alarm_threshold(normal, share).to_json()
 
     @property
     def alarm(self) -> AlarmThreshold | None:
@@ -284,23 +299,31 @@ class PictureMeter:
 
     def __init__(self, task: Reconstruct) -> None:
         self.task, self.squares, self.count = task, 0.0, 0
+        self._waiting: list[Tensor] = []  # on the device, until somebody asks
 
     @torch.no_grad()
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Add outputs (N, C, H, W) and levels (N, C, H, W)."""
         error = self.task.decode(outputs.detach().float()) - targets
-        self.squares += float(error.square().sum(dtype=torch.float64))
+        self._waiting.append(error.square().sum(dtype=torch.float32 if error.device.type == "mps" else torch.float64))
         self.count += error.numel()
+
+    def _add_up(self) -> None:
+        for squares in self._waiting:
+            self.squares += float(squares)
+        self._waiting = []
 
     def compute(self) -> dict[str, float]:
         """`loss`, the mean squared error in levels, and `psnr`, the same in decibels under a peak of 1."""
+        self._add_up()
         mean = self.squares / max(self.count, 1)
         return {"loss": mean, "psnr": -10.0 * float(np.log10(max(mean, 1e-12)))}
 
     def state(self) -> dict[str, float]:
         """The sums as plain numbers."""
+        self._add_up()
         return {"squares": self.squares, "count": self.count}
 
     def restore(self, state: dict[str, float]) -> None:
         """Continue from `state`."""
-        self.squares, self.count = state["squares"], int(state["count"])
+        self.squares, self.count, self._waiting = state["squares"], int(state["count"]), []

@@ -129,7 +129,8 @@ class Segment:
         if asked != "auto":
             raise ConfigError(f"evaluate.headline={asked} is for classes of whole images; segment has the Dice.")
         name = "foreground_dice" if len(self.names) == 2 else "mean_dice"
-        best = max(report["baselines"], key=lambda row: row[name]["value"] or 0.0)
+        comparable = [row for row in report["baselines"] if name in row]
+        best = max(comparable, key=lambda row: row[name]["value"] or 0.0)
         return {"name": name, "value": report[name], "against": {"words": best["name"], "value": best[name]}}
 
     def answers(self, names: Sequence[str], outputs: np.ndarray, seen: Seen, top: int) -> list[Segmentation]:
@@ -153,19 +154,28 @@ class SegmentMeter:
 
     def __init__(self, classes: int) -> None:
         self.matrix, self.loss_sum, self.pixels = np.zeros((classes, classes), np.int64), 0.0, 0
+        self._waiting: list[tuple[Tensor, Tensor]] = []  # on the device, until somebody asks
 
     @torch.no_grad()
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Add logits (N, K, H, W) and targets (N, H, W)."""
-        k, counts = len(self.matrix), targets != IGNORED
-        pixels = int(counts.sum())
-        self.loss_sum += pixels * float(cross_entropy(outputs.detach(), targets, ignore_index=IGNORED))
-        both = k * targets[counts].long() + outputs.detach().argmax(1)[counts]
-        self.matrix += torch.bincount(both, minlength=k * k).view(k, k).cpu().numpy()
-        self.pixels += pixels
+        outputs, k, counts = outputs.detach(), len(self.matrix), targets != IGNORED
+        both = (k * targets.long() + outputs.argmax(1)).where(counts, k * k).flatten()
+        cells = torch.zeros(k * k + 1, dtype=torch.int64, device=both.device)
+        cells.scatter_add_(0, both, torch.ones_like(both))  # unlike bincount, it does not wait for the device
+        self._waiting.append((cells[:-1], cross_entropy(outputs, targets, ignore_index=IGNORED)))
+
+    def _add_up(self) -> None:
+        for cells, loss in self._waiting:
+            found = cells.cpu().numpy()
+            self.matrix += found.reshape(self.matrix.shape)
+            self.pixels += int(found.sum())
+            self.loss_sum += int(found.sum()) * float(loss)
+        self._waiting = []
 
     def compute(self) -> dict[str, float]:
         """Mean cross-entropy in nats a pixel, and the Dice of all that is not background."""
+        self._add_up()
         objects = self.matrix.copy()
         objects[BACKGROUND] = 0
         right = float(np.trace(objects))
@@ -174,10 +184,12 @@ class SegmentMeter:
 
     def state(self) -> dict[str, Any]:
         """The sums as plain numbers."""
+        self._add_up()
         return {"loss_sum": self.loss_sum, "pixels": self.pixels, "matrix": self.matrix.tolist()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
+        self._waiting = []
         self.loss_sum, self.pixels = state["loss_sum"], int(state["pixels"])
         self.matrix = np.array(state["matrix"], np.int64)
 

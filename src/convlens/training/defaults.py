@@ -9,16 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from convlens.config import Config, Kind, TrainConfig
+from convlens.config import Config, TrainConfig
 
-SEEN_IMAGES = 770_000
-EPOCHS_FROM, EPOCHS_TO = 12, 40
 FINE_TUNE_EPOCHS, HEAD_EPOCHS = 10, 20
 DEPTH_DECAY = 0.7
 SMALL_PX = 64
 FEWEST_STEPS = 12  # batches in an epoch, below which they are made smaller
 SMALLEST_BATCH = 16
-PIXELS_AT_ONCE = 16 * 192 * 192
+PIXELS_AT_ONCE = 16 * 192 * 192  # in a batch whose answers are pictures
 
 
 @dataclass(frozen=True)
@@ -27,6 +25,8 @@ class Recipe:
 
     Attributes:
         rates: peak learning rate of each optimiser, for batches of `batch`; smaller ones get its square root's share.
+        seen: images that training sees in all, as far as the epochs stay between the two `epochs`.
+        loss: of the task.
     """
 
     name: str
@@ -35,6 +35,9 @@ class Recipe:
     batch: int
     weight_decay: float
     warmup: float
+    seen: int = 770_000
+    epochs: tuple[int, int] = (12, 40)
+    loss: str = "cross_entropy"
 
 
 FROM_SCRATCH = Recipe(
@@ -66,20 +69,50 @@ HEAD_ALONE = Recipe(
     0.1,
 )
 PIXELS = Recipe(
-    "a class for every pixel", "adamw", {"sgd": 0.05, "rmsprop": 1e-3, "adam": 2e-3, "adamw": 2e-3}, 16, 0.02, 0.1
+    "a class for every pixel",
+    "adamw",
+    {"sgd": 0.05, "rmsprop": 1e-3, "adam": 2e-3, "adamw": 2e-3},
+    16,
+    0.02,
+    0.1,
+    seen=9_000,
+    epochs=(12, 150),
+    loss="cross_entropy+dice",
 )
-PICTURES = Recipe(
-    "a picture for a picture", "adamw", {"sgd": 0.05, "rmsprop": 1e-3, "adam": 2e-3, "adamw": 2e-3}, 64, 1e-3, 0.1
+CODING = Recipe(
+    "a picture through a code",
+    "adamw",
+    {"sgd": 0.05, "rmsprop": 3e-3, "adam": 1e-2, "adamw": 1e-2},
+    128,
+    1e-3,
+    0.1,
+    seen=360_000,
+    epochs=(6, 60),
+    loss="squared",
 )
-SEEN_WINDOWS, SEEN_PICTURES = 9_000, 360_000
-LOSS_OF: dict[Kind, str] = {
-    "class": "cross_entropy",
-    "number": "huber",
-    "mask": "cross_entropy+dice",
-    "picture": "squared",
-    "boxes": "yolo",
-}
-OWN_RECIPES: dict[Kind, Recipe] = {"mask": PIXELS, "picture": PICTURES}
+DENOISING = Recipe(
+    "a picture out of noise",
+    "adamw",
+    {"sgd": 0.05, "rmsprop": 1e-3, "adam": 2e-3, "adamw": 2e-3},
+    64,
+    1e-3,
+    0.1,
+    seen=180_000,
+    epochs=(3, 60),
+    loss="squared",
+)
+BOXES = Recipe(
+    "boxes around objects",
+    "adamw",
+    {"sgd": 0.02, "rmsprop": 1e-3, "adam": 4e-3, "adamw": 4e-3},
+    16,
+    0.02,
+    0.1,
+    seen=15_000,
+    epochs=(12, 150),
+    loss="yolo",
+)
+OF_TASK = {"segment": PIXELS, "reconstruct": CODING, "anomaly": CODING, "denoise": DENOISING, "detect": BOXES}
 
 
 @dataclass(frozen=True)
@@ -87,7 +120,6 @@ class Facts:
     """What the choices depend on.
 
     Attributes:
-        kind: what is learned from; see `convlens.config.Kind`.
         head_alone: all other layers are frozen.
         normalised: the network has normalisation layers, and so bears a high learning rate.
     """
@@ -97,7 +129,6 @@ class Facts:
     from_scratch: bool
     normalised: bool
     head_alone: bool = False
-    kind: Kind = "class"
 
 
 def complete(config: Config, facts: Facts) -> Config:
@@ -116,8 +147,8 @@ def complete(config: Config, facts: Facts) -> Config:
 
 def _choices(config: Config, facts: Facts) -> dict[str, tuple[Any, str]]:
     asked, images = config.train, f"{facts.train_images:,} training images"
-    recipe = _recipe(facts)
-    batch = _batch_size(facts) if asked.batch_size == "auto" else int(asked.batch_size)
+    recipe = _recipe(config.task, facts)
+    batch = _batch_size(facts, config.task in OF_TASK) if asked.batch_size == "auto" else int(asked.batch_size)
     rule = recipe.optimiser if asked.optimiser == "auto" else asked.optimiser
     rate = recipe.rates[rule] * min(1.0, (batch * asked.accumulate / recipe.batch) ** 0.5)
     rises = asked.schedule in ("onecycle", "cosine")
@@ -130,8 +161,8 @@ def _choices(config: Config, facts: Facts) -> dict[str, tuple[Any, str]]:
         "train.weight_decay": (recipe.weight_decay if decays else 0.0, f"{rule}, {recipe.name}"),
         "train.depth_decay": (DEPTH_DECAY if recipe is FINE_TUNING else 1.0, recipe.name),
         "train.warmup": (recipe.warmup if rises else 0.0, f"schedule {asked.schedule}"),
-        "train.loss": (LOSS_OF[facts.kind], f"the usual one for a {facts.kind}"),
-        "train.label_smoothing": (0.05 if facts.kind == "class" else 0.0, recipe.name),
+        "train.loss": ("huber" if config.task == "regress" else recipe.loss, f"task {config.task}"),
+        "train.label_smoothing": (0.05 if config.task == "classify" else 0.0, f"task {config.task}"),
         "train.restore_best": _restores_best(asked),
         "train.ema": (0.0, "the rate falls to zero, which averages by itself"),
     }
@@ -145,9 +176,9 @@ def _restores_best(asked: TrainConfig) -> tuple[bool, str]:
     return True, f"schedule {asked.schedule}"
 
 
-def _recipe(facts: Facts) -> Recipe:
-    if facts.kind in OWN_RECIPES:
-        return OWN_RECIPES[facts.kind]
+def _recipe(task: str, facts: Facts) -> Recipe:
+    if task in OF_TASK:
+        return OF_TASK[task]
     if facts.head_alone:
         return HEAD_ALONE
     if not facts.from_scratch:
@@ -156,20 +187,17 @@ def _recipe(facts: Facts) -> Recipe:
 
 
 def _epochs(facts: Facts, recipe: Recipe) -> tuple[int, str]:
-    if facts.kind in OWN_RECIPES:
-        most, fewest, highest = (SEEN_WINDOWS, 12, 150) if facts.kind == "mask" else (SEEN_PICTURES, 6, 60)
-        epochs = min(max(round(most / facts.train_images), fewest), highest)
-        return epochs, f"{facts.train_images:,} training images, about {epochs * facts.train_images:,} seen in all"
     if recipe in (FINE_TUNING, HEAD_ALONE):
         return FINE_TUNE_EPOCHS if recipe is FINE_TUNING else HEAD_EPOCHS, recipe.name
-    epochs = min(max(round(SEEN_IMAGES / facts.train_images), EPOCHS_FROM), EPOCHS_TO)
-    seen = SEEN_IMAGES if EPOCHS_FROM < epochs < EPOCHS_TO else epochs * facts.train_images
+    fewest, most = recipe.epochs
+    epochs = min(max(round(recipe.seen / facts.train_images), fewest), most)
+    seen = recipe.seen if fewest < epochs < most else epochs * facts.train_images
     return epochs, f"{facts.train_images:,} training images, about {seen:,} seen in all"
 
 
-def _batch_size(facts: Facts) -> int:
+def _batch_size(facts: Facts, pictures: bool) -> int:
     batch = 128 if facts.size_px <= SMALL_PX else 32
-    if facts.kind in OWN_RECIPES:
+    if pictures:
         batch = min(batch, max(4, PIXELS_AT_ONCE // facts.size_px**2))
         return max(min(batch, facts.train_images // FEWEST_STEPS), min(4, batch))
     while batch > SMALLEST_BATCH and facts.train_images < FEWEST_STEPS * batch:

@@ -2,8 +2,8 @@
 
 Nothing else changes: order, seeds, checkpoints and averages are the engine's, and an epoch sees the same numbers as if
 the backbone had run again. That holds where a picture is the same in every epoch, or one of a few views in turn, and
-where the head's answer is the network's; `hindrance` says why it does not. Features stay in memory, or, where they are
-too many, in a file beside the store, used again only if everything that decides them is the same.
+where the head's answer, a row of numbers, is the network's; `hindrance` says why it does not. Features stay in memory,
+or, where they are too many, in a file beside the store, used again only if everything that decides them is the same.
 """
 
 from __future__ import annotations
@@ -125,14 +125,21 @@ def hindrance(network: nn.Module, transfer: Transfer, augment: AugmentConfig, x:
         return "mixup and cutmix make new pictures in every epoch"
     if (changes := changing(augment)) and not augment.views:
         return f"augmentation ({', '.join(changes)}) makes new pictures in every epoch; augment.views would limit them"
+    name, *others = transfer.head
+    if others:
+        return f"the head is of {len(transfer.head)} layers ({', '.join(transfer.head)})"
     x = x.to(next(network.parameters()).device)
-    name, generator = transfer.head[0], torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     head = network.get_submodule(name)
     with torch.no_grad(), in_evaluation(network), capturing(network, name) as caught:
         for parameter in head.parameters():  # two heads of zeros would always agree
             parameter.copy_(torch.randn(parameter.shape, generator=generator).to(x.device))
         outputs = network(x)
-        if len(caught) != 1:
+        if outputs.ndim > 2:
+            return "the network answers with more than a row of numbers"
+        if not caught:
+            return f"{name} is no layer that is called as a whole"
+        if len(caught) > 1:
             return "the head is used more than once"
         answers = Head(head, caught[0].shape[1:])(caught[0])
     same = answers.shape == outputs.shape and torch.allclose(answers, outputs, rtol=TOLERANCE, atol=TOLERANCE)

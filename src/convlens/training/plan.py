@@ -38,6 +38,8 @@ SMALL_PX = 64
 PRESET_OF: dict[Kind, tuple[str, str]] = {
     "mask": ("scans", "masks follow; where up and down differ, say augment.flip=horizontal"),
     "picture": ("none", "the pictures are to be given back as they are"),
+    "pair": ("objects", "noisy and clean pictures are moved alike"),
+    "boxes": ("boxes", "boxes follow; where left and right differ, say augment.flip=none"),
 }
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm, nn.LayerNorm)
 
@@ -48,8 +50,7 @@ def make_plan(network: nn.Module, config: Config, prepared: Prepared, *, from_sc
     head_alone = trains_head_alone(config)
     config = _choose_augmentation(config, prepared, head_alone)
     normalised = any(isinstance(module, NORMS) for module in network.modules())
-    kind = prepared.answers.kind
-    facts = Facts(len(prepared.split.train), size, from_scratch, normalised, head_alone, kind)
+    facts = Facts(len(prepared.split.train), size, from_scratch, normalised, head_alone)
     config = complete(config, facts)
     task = make_task(config, prepared)
     rows = np.sort(prepared.split.train)[: int(config.train.batch_size)]
@@ -144,8 +145,10 @@ def make_task(config: Config, prepared: Prepared) -> Task:
 def present_of(config: Config, prepared: Prepared) -> Present:
     """How a run's batches are put before its network."""
     augment = Augment(config.augment, prepared.preprocess, seed=config.seed, classes=len(prepared.classes))
-    noise = Noise.parse(config.data.corruption) if config.task == "denoise" else None
-    return make_present(prepared.answers.kind, prepared.preprocess, augment, noise=noise, seed=config.seed)
+    noise = Noise.parse(config.data.corruption) if "noise" in prepared.told else None
+    epochs = 0 if config.train.epochs == "auto" else int(config.train.epochs)
+    kind = prepared.answers.kind
+    return make_present(kind, prepared.preprocess, augment, noise=noise, seed=config.seed, epochs=epochs)
 
 
 def _transfer(network: nn.Module, config: Config, prepared: Prepared) -> Transfer:
@@ -180,7 +183,7 @@ def _choose_augmentation(config: Config, prepared: Prepared, head_alone: bool) -
         if config.augment.flip == "auto" and not flips:
             config = config.choose("augment.flip", "none", str(mirror))
     stored, shown = prepared.preprocess.store_px[0], prepared.preprocess.size_px[0]
-    if prepared.answers.kind == "mask" and stored > shown and config.augment.crop == "auto":
+    if prepared.answers.kind in ("mask", "boxes") and stored > shown and config.augment.crop == "auto":
         share = round((stored - shown) / 2 / shown, 4)
         config = config.choose("augment.crop", share, f"windows of {shown} px anywhere in {stored} px")
     for option, value in resolve(config.augment, preset).model_dump().items():
@@ -188,6 +191,8 @@ def _choose_augmentation(config: Config, prepared: Prepared, head_alone: bool) -
             config = config.choose(f"augment.{option}", value, f"preset {preset}")
     if prepared.answers.kind != "class" and (config.augment.mixup or config.augment.cutmix):
         raise ConfigError(f"mixup and cutmix mix classes of whole images; leave them out for {config.task}.")
+    if config.augment.views and config.augment.mosaic:
+        raise ConfigError("augment.mosaic puts other pictures together in every epoch; leave augment.views out.")
     if config.augment.views and not changing(config.augment):
         raise ConfigError(
             f"augment.views={config.augment.views} has no effect: nothing in augment changes the pictures. "

@@ -9,6 +9,7 @@ Source: Alain, Bengio 2016, arXiv 1610.01644 (linear classifier probes).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,34 @@ def linear_probe(
             seed=seed,
         )
         found[part] = {figure: report[figure] for figure in FIGURES}
+    return found
+
+
+def code_probe(
+    codes: dict[str, np.ndarray], targets: dict[str, np.ndarray], names: Sequence[str], *, level: float, seed: int
+) -> dict[str, Any]:
+    """A linear classifier on the codes of an autoencoder: how much of the classes an unlabelled training has found.
+
+    Args:
+        codes, targets: of `train`, and of the parts it is scored on.
+
+    Shapes:
+        codes (N, D) float32, targets (N,) class indices
+
+    Returns:
+        for each part the figures of a classification report, with its baseline.
+    """
+    x, y = torch.from_numpy(codes["train"]), torch.from_numpy(targets["train"])
+    mean, std = x.mean(0), x.std(0, correction=0).clamp_min(1e-6)
+    fitted = fit((x - mean) / std, y, len(names), UNTUNED)
+    counts = np.bincount(targets["train"], minlength=len(names)).tolist()
+    found: dict[str, Any] = {"code": x.shape[1]}
+    for part in codes.keys() - {"train"}:
+        logits = answer((torch.from_numpy(codes[part]) - mean) / std, fitted).numpy()
+        report = classification_report(
+            softmax(logits), targets[part], names, train_counts=counts, level=level, seed=seed
+        )
+        found[part] = {figure: report[figure] for figure in (*FIGURES, "baseline")}
     return found
 
 
