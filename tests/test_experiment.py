@@ -141,13 +141,13 @@ def test_arguments_or_a_config_or_a_file_say_the_same(tmp_path: Path) -> None:
     toml = tmp_path / "run.toml"
     toml.write_text("[train]\nepochs = 3\nseed = 1\n".replace("seed = 1\n", ""), encoding="utf-8")
     source = str(small.shared_photos())
-    one, _ = experiment._asked(source, toml, {"seed": 1})
+    one, _ = experiment.read_request(source, toml, {"seed": 1})
     assert (one.train.epochs, one.seed, one.data.source) == (3, 1, source)
     assert (one.origins["train.epochs"], one.origins["seed"]) == (str(toml), "argument")
     given = Config.build({"train.epochs": 3})
-    two, arrays = experiment._asked(source, given, {})
+    two, arrays = experiment.read_request(source, given, {})
     assert (two.data.source, two.train.epochs, arrays) == (source, 3, None)
-    assert experiment._asked(None, given, {})[0] == given
+    assert experiment.read_request(None, given, {})[0] == given
     with pytest.raises(ConfigError, match="either a Config or options, not both"):
         cl.train(source, config=given, epochs=3)
     with pytest.raises(ConfigError, match="There is no config file"):
