@@ -41,7 +41,12 @@ def anomaly(asked: argparse.Namespace, folder: str) -> None:
     ours, theirs = [], []
     for normal in asked.classes.split(","):
         run = cl.train(
-            asked.data, task="anomaly", normal=normal, network__options={"code": asked.code}, directory=folder, **options
+            asked.data,
+            task="anomaly",
+            normal=normal,
+            network__options={"code": asked.code},
+            directory=folder,
+            **options,
         )
         report = run.evaluation["test"]
         baseline = next(row for row in report["baselines"] if "gain" in row)

@@ -94,4 +94,7 @@ def weights(path: Path) -> dict[str, bytes]:
 
 def timeless(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The history without what a clock decides."""
-    return [{key: row[key] for key in row if key not in ("seconds", "waiting_s", "images_per_s")} for row in rows]
+    return [
+        {key: row[key] for key in row if key not in ("seconds", "waiting_s", "validation_s", "images_per_s")}
+        for row in rows
+    ]

@@ -59,7 +59,7 @@ def summarise(run: Run, config: Config, prepared: Prepared, model: Model, test_o
     """Write the report of a finished run; returns its path."""
     evaluation, stored, layers = run.evaluation, run.read("run"), run.read("network")["layers"]
     history = run.history.rows
-    training_s = sum(row["seconds"] for row in history)
+    training_s, validation_s = (sum(row.get(name, 0.0) for row in history) for name in ("seconds", "validation_s"))
     weights, asks = stored["weights"], model.asks
     passes = [event["seconds"] for event in run.events if event["kind"] == "features"]
     features_s = {"computing the features": sum(passes)} if passes else {}
@@ -75,7 +75,7 @@ def summarise(run: Run, config: Config, prepared: Prepared, model: Model, test_o
         title=run.directory.name,
         task=config.task,
         created=stored["created"],
-        duration_s=stored["preparing_s"] + sum(features_s.values()) + training_s + evaluation["seconds"],
+        duration_s=stored["preparing_s"] + sum(features_s.values()) + training_s + validation_s + evaluation["seconds"],
         headline=_headline(config.task, evaluation),
         test_opened=evaluation.get("test_opened", 0),
         data=_data(config, prepared),
@@ -103,6 +103,7 @@ def summarise(run: Run, config: Config, prepared: Prepared, model: Model, test_o
                 "reading and checking the images": stored["preparing_s"],
                 **features_s,
                 "training": round(training_s, 3),
+                "validation after each epoch": round(validation_s, 3),
                 "calibration and test": evaluation["seconds"],
             },
             data_bound=sum(row["waiting_s"] for row in history) / training_s if training_s else None,
@@ -137,7 +138,7 @@ def summarise_folds(
         title=directory.name,
         task=config.task,
         created=first.read("run")["created"],
-        duration_s=sum(row["seconds"] for run in runs for row in run.history.rows),
+        duration_s=sum(row["seconds"] + row["validation_s"] for run in runs for row in run.history.rows),
         headline=_headline(config.task, evaluation),
         network=NetworkSummary(
             name=config.network.name, parameters=sum(row["parameters"] for row in first.read("network")["layers"])

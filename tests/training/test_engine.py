@@ -72,7 +72,11 @@ def test_interrupted_twice_equals_uninterrupted(tmp_path: Path, variant: str) ->
 
 
 def _timeless(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in ("seconds", "waiting_s", "images_per_s")}
+    return {
+        name: value
+        for name, value in row.items()
+        if name not in ("seconds", "waiting_s", "validation_s", "images_per_s")
+    }
 
 
 def _restore(engine: Engine, folder: Path) -> None:

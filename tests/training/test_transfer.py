@@ -227,7 +227,7 @@ def test_interrupted_three_times_equals_uninterrupted(tmp_path: Path, mode: str)
     assert last.state.step > 0
     last.fit()
     assert rig.same_weights(whole_network, last_network)
-    clock = ("seconds", "waiting_s", "images_per_s")
+    clock = ("seconds", "waiting_s", "validation_s", "images_per_s")
     ours, theirs = ({k: v for k, v in one.history[-1].items() if k not in clock} for one in (uncut, last))
     assert ours == theirs
 

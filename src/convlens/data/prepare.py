@@ -30,7 +30,7 @@ from convlens.data.targets import NORMAL, Targets, make_targets
 from convlens.errors import BadImage, ClassMismatch, ConfigError, DataError
 
 LARGEST_SCRATCH_PX = 64
-LARGEST_OF = {"segment": 256, "detect": 416, "denoise": 128, "reconstruct": 64, "anomaly": 128}
+LARGEST_OF = {"segment": 128, "detect": 416, "denoise": 128, "reconstruct": 64, "anomaly": 128}
 LARGEST_STORED_PX = 512
 LOOKED_AT = 400
 MEAN_PX = 32
@@ -212,7 +212,9 @@ def require_same_classes(source: Source) -> None:
 def choose_input(config: Config, source: Source, wanted: Wanted) -> Config:
     """Fill in size, channels and fit from the network's wish, or else from the images' headers."""
     shapes = _look(source, ImagePolicy(max_pixels=config.data.max_pixels))
-    if source.kind == "boxes" and wanted.mean is not None:  # a detector takes other sizes than the classifier it is from
+    if (
+        source.kind == "boxes" and wanted.mean is not None
+    ):  # a detector takes other sizes than the classifier it is from
         wanted = replace(wanted, size_px=None, store_px=None)
     if config.data.channels == "auto":
         channels = _channels(shapes) if wanted.mean is None else len(wanted.mean)

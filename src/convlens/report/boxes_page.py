@@ -79,7 +79,7 @@ def box_sections(report: Mapping[str, Any], shots: Sequence[Shot]) -> list[Secti
             "boxes",
             "Boxes",
             "What it finds",
-            box_reading(report),
+            "Detections are matched to the true boxes of each image, the most certain first.",
             cards,
             tables,
             title,

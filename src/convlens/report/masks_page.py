@@ -24,6 +24,7 @@ MISTAKES = {
     "confused": "found as another class",
 }
 HATCHED = "repeating-linear-gradient(135deg, #fff 0 2px, #000 2px 4px)"
+LEAD = "Every pixel is compared with the mask. A mean hides what single images show, so those come below."
 
 
 def mask_tables(report: Mapping[str, Any]) -> list[Table]:
@@ -52,8 +53,8 @@ def mask_sections(report: Mapping[str, Any], shots: Sequence[Shot], columns: Seq
         shots: strips of some images, from the best to the worst.
         columns: what the pictures of a strip are.
     """
-    lead, tables, title = mask_reading(report), mask_tables(report), "From the best to the worst image"
-    return [Section("masks", "Masks", "What it draws", lead, (), tables, title, shots, columns, colours(report))]
+    tables, title = mask_tables(report), "From the best to the worst image"
+    return [Section("masks", "Masks", "What it draws", LEAD, (), tables, title, shots, columns, colours(report))]
 
 
 def colours(report: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:

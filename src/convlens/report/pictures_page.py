@@ -21,6 +21,8 @@ HARDEST = {"normal ones of the highest score": "normal", "others of the lowest":
 ROC_WORDS = ("false alarms", "found")
 WARMTH = {0.0: "given back as it was", 0.5: "changed", 1.0: "changed most"}
 SCORES = {"psnr": "PSNR, dB", "ssim": "SSIM", "mae": "mean absolute error", "mse": "mean squared error"}
+LEAD = "Every level is compared with the clean picture. A mean hides what single pictures show, so those come below."
+STRANGE_LEAD = "A picture counts as strange as far as the network, which saw normal ones only, cannot give it back."
 
 
 def picture_tables(report: Mapping[str, Any]) -> list[Table]:
@@ -57,7 +59,7 @@ def picture_sections(
         columns: what the pictures of a strip are.
         probe: what a linear classifier on the codes reaches.
     """
-    title, lead = "From the best to the worst image", picture_reading(report)
+    title = "From the best to the worst image"
     tables = picture_tables(report)
     if probe:
         always = probe["baseline"]
@@ -66,7 +68,7 @@ def picture_sections(
             [f"always '{always['class']}'", interval(always["accuracy"])],
         ]
         tables.append(Table("What the code knows of the classes, which it was never told", ["", "accuracy"], rows))
-    return [Section("pictures", "Pictures", "What it gives back", lead, cards, tables, title, shots, columns)]
+    return [Section("pictures", "Pictures", "What it gives back", LEAD, cards, tables, title, shots, columns)]
 
 
 def picture_reading(report: Mapping[str, Any]) -> str:
@@ -130,11 +132,13 @@ def anomaly_sections(report: Mapping[str, Any], shots: Sequence[Shot], columns: 
         cards.append(
             Card("Found against false alarms", f"Every threshold is a point; the dotted line is chance.{at}", drawn)
         )
-    lead, tables = anomaly_reading(report), anomaly_tables(report)
+    tables = anomaly_tables(report)
     hard = [words for words, count in HARDEST.items() if report[count]]
     title = f"The hardest images: {' and '.join(hard)}" if hard else ""
     legend = [(columns[-1], [(_css(level), words) for level, words in WARMTH.items()])]
-    return [Section("anomalies", "Anomalies", "What it notices", lead, cards, tables, title, shots, columns, legend)]
+    return [
+        Section("anomalies", "Anomalies", "What it notices", STRANGE_LEAD, cards, tables, title, shots, columns, legend)
+    ]
 
 
 def _css(level: float) -> str:

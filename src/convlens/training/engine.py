@@ -251,6 +251,7 @@ class Engine:
     def _finish_epoch(self) -> dict[str, Any]:
         figures = {f"train_{name}": value for name, value in self.meter.compute().items()}
         row: dict[str, Any] = {"epoch": self.state.epoch + 1, **figures}
+        started = time.perf_counter()
         with self.average.applied() if self.average else nullcontext():
             if self.valid:
                 meter = self.task.meter()
@@ -262,6 +263,7 @@ class Engine:
         row["rate"] = self.present_rate
         row["seconds"] = round(self.state.epoch_seconds, 3)
         row["waiting_s"] = round(self.state.waiting_seconds, 3)
+        row["validation_s"] = round(time.perf_counter() - started, 3)
         row["images_per_s"] = round(self.train.samples / max(self.state.epoch_seconds, 1e-9), 1)
         if self._norms:
             means = torch.stack(self._norms).mean(0).tolist()
