@@ -15,7 +15,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import torch
 from convlens.config import DEFAULT, Config, by_leaf, read_toml
 from convlens.data.health import Health, inspect
 from convlens.data.image import ImagePolicy
+from convlens.data.mask_targets import check_masks
 from convlens.data.prepare import Prepared, Wanted, choose_input, make_preprocess, open_all, prepare
 from convlens.data.preprocess import Preprocess
 from convlens.data.sources import Source
@@ -153,6 +154,9 @@ def check(source: Any, *, progress: Progress | None = None, **options: Any) -> t
     health = inspect(
         opened, facts, near_duplicates=config.data.near_duplicates, max_bad_fraction=config.data.max_bad_fraction
     )
+    if opened.kind == "mask":
+        wrong = check_masks(opened, facts, config.data.max_pixels)
+        health = replace(health, findings=(*health.findings, *wrong))
     return opened, health
 
 

@@ -11,12 +11,14 @@ import scenes
 from convlens.config import DataConfig
 from convlens.data import mask_targets
 from convlens.data.fitting import fit_mask
+from convlens.data.image import encode_png
 from convlens.data.mask_targets import read_masks, understand
 from convlens.data.policy import ImagePolicy
 from convlens.data.preprocess import Preprocess
 from convlens.data.sources import Source, open_source
 from convlens.data.store import Store, build_store
 from convlens.errors import DataError
+from convlens.experiment import check
 
 
 def preprocess(side: int = 16, fit: str = "pad") -> Preprocess:
@@ -109,7 +111,7 @@ def test_many_different_faults_are_counted(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(mask_targets, "MOST_REASONS", 2)
     _, wrong = read(source, tmp_path)
     assert len(wrong) == 3
-    assert wrong[-1] == "4 more masks cannot be used either: images/02.png, images/03.png, images/04.png and 1 more."
+    assert wrong[-1] == "4 more cannot be used either: images/02.png, images/03.png, images/04.png and 1 more."
 
 
 def test_values_that_cannot_be_understood_are_shown(tmp_path: Path) -> None:
@@ -117,3 +119,15 @@ def test_values_that_cannot_be_understood_are_shown(tmp_path: Path) -> None:
         opened(scenes.masked(tmp_path / "empty", values=0, n=4))
     with pytest.raises(DataError, match=r"data\.mask_values says nothing of 255"):
         opened(scenes.masked(tmp_path / "odd", n=4), mask_values={"0": "a", "1": "b"})
+
+
+def test_a_look_at_the_data_finds_masks_that_do_not_fit(tmp_path: Path) -> None:
+    root = scenes.masked(tmp_path)
+    images, masks = root / "images", root / "masks"
+    name = sorted(masks.iterdir())[2].name
+    (masks / name).write_bytes(encode_png(np.zeros((5, 7, 1), np.uint8)))
+    _, health = check(str(images), task="segment", masks=str(masks))
+    (wrong,) = [finding for finding in health.findings if finding.kind == "bad-mask"]
+    assert wrong.severity == "error"
+    assert "the mask is 5 x 7 pixels" in wrong.message
+    assert len(wrong.records) == 1

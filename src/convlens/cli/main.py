@@ -267,6 +267,7 @@ def predict(
 def check(
     source: Source,
     task: Annotated[str | None, typer.Option(help="What it is for: classify (the default), detect, ...")] = None,
+    masks: Annotated[str | None, typer.Option(help="segment: the folder of masks, named as the images.")] = None,
     format: Written = None,
     image_column: Column = None,
     label_column: Column = None,
@@ -280,7 +281,8 @@ def check(
     from convlens.experiment import check as check_source
 
     columns: dict[str, Any] = {
-        "task": task,
+        "task": task or ("segment" if masks else None),
+        "masks": masks,
         "format": format,
         "image_column": image_column,
         "label_column": label_column,

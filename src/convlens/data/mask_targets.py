@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -51,32 +51,22 @@ def read_masks(
     Shapes:
         (N, store height, store width) uint8, 255 where nothing counts.
     """
-    meant = source.mask_map
-    assert meant is not None
     values = np.full((len(records), *preprocess.store_px), IGNORED, np.uint8)
-    bad: dict[str, list[str]] = {}
 
-    def one(row: int) -> str:
-        record = records[row]
-        try:
-            raw = read_mask(source.target(record), preprocess.policy.max_pixels, str(record.label))
-            require_size(raw, (facts[row].height, facts[row].width), str(record.label))
-            values[row] = fit_mask(meant.apply(raw), preprocess)
-        except (BadImage, DataError) as error:
-            return str(getattr(error, "reason", error)).rstrip(".")
-        return ""
+    def one(row: int) -> None:
+        values[row] = fit_mask(_classes(source, records[row], facts[row], preprocess.policy.max_pixels), preprocess)
 
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
-        for record, wrong in zip(records, pool.map(one, range(len(records))), strict=True):
-            if wrong:
-                bad.setdefault(wrong, []).append(record.id)
-    findings = [
-        Finding("bad-mask", "error", f"Mask of {shorten(ids)}: {reason}.", tuple(ids)) for reason, ids in bad.items()
-    ]
-    if more := [identity for finding in findings[MOST_REASONS:] for identity in finding.records]:
-        message = f"{len(more):,} more masks cannot be used either: {shorten(more)}."
-        findings[MOST_REASONS:] = [Finding("bad-mask", "error", message, tuple(more))]
-    return values, tuple(findings)
+    return values, _each(records, "Mask", one)
+
+
+def check_masks(source: Source, facts: Sequence[Fact], max_pixels: int) -> tuple[Finding, ...]:
+    """What is wrong with the masks of a source; nothing of them is kept.
+
+    Args:
+        facts: of all records of the source; masks of unreadable images are not looked at.
+    """
+    pairs = [(record, fact) for record, fact in zip(source.records, facts, strict=True) if fact.ok]
+    return _each([record for record, _ in pairs], "Mask", lambda row: _classes(source, *pairs[row], max_pixels))
 
 
 def read_pictures(
@@ -88,26 +78,49 @@ def read_pictures(
         (N, store height, store width, C) uint8
     """
     values = np.zeros((len(records), *preprocess.store_px, preprocess.policy.channels), np.uint8)
-    bad: dict[str, list[str]] = {}
 
     def one(row: int) -> None:
+        label, noisy = str(records[row].label), (facts[row].height, facts[row].width)
+        decoded = preprocess.decode(source.target(records[row]), label)
+        if decoded.size_px != noisy:
+            height, width = decoded.size_px
+            size = f"the clean picture is {height} x {width}, the noisy one {noisy[0]} x {noisy[1]} pixels"
+            raise BadImage(label, "mask-size", size)
+        values[row] = preprocess.pixels(decoded)
+
+    return values, _each(records, "Clean picture", one)
+
+
+def _classes(source: Source, record: Record, fact: Fact, max_pixels: int) -> np.ndarray:
+    """The classes (h, w) of one mask, which must be as large as its image."""
+    assert source.mask_map is not None
+    raw = read_mask(source.target(record), max_pixels, str(record.label))
+    require_size(raw, (fact.height, fact.width), str(record.label))
+    return source.mask_map.apply(raw)
+
+
+def _each(records: Sequence[Record], what: str, one: Callable[[int], object]) -> tuple[Finding, ...]:
+    """Do something for every record, in threads; what could not be done, by its reason."""
+    bad: dict[str, list[str]] = {}
+
+    def tried(row: int) -> str:
         try:
-            decoded = preprocess.decode(source.target(records[row]), str(records[row].label))
-            if decoded.size_px != (fact := (facts[row].height, facts[row].width)):
-                height, width = decoded.size_px
-                size = f"the clean picture is {height} x {width}, the noisy one {fact[0]} x {fact[1]} pixels"
-                raise BadImage(str(records[row].label), "mask-size", size)
-            values[row] = preprocess.pixels(decoded)
-        except BadImage as error:
-            bad.setdefault(error.reason, []).append(records[row].id)
+            one(row)
+        except (BadImage, DataError) as error:
+            return str(getattr(error, "reason", error)).rstrip(".")
+        return ""
 
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
-        list(pool.map(one, range(len(records))))
-    findings = tuple(
-        Finding("bad-mask", "error", f"Clean picture of {shorten(ids)}: {reason}.", tuple(ids))
-        for reason, ids in bad.items()
-    )
-    return values, findings
+        for record, wrong in zip(records, pool.map(tried, range(len(records))), strict=True):
+            if wrong:
+                bad.setdefault(wrong, []).append(record.id)
+    findings = [
+        Finding("bad-mask", "error", f"{what} of {shorten(ids)}: {reason}.", tuple(ids)) for reason, ids in bad.items()
+    ]
+    if more := [identity for finding in findings[MOST_REASONS:] for identity in finding.records]:
+        message = f"{len(more):,} more cannot be used either: {shorten(more)}."
+        findings[MOST_REASONS:] = [Finding("bad-mask", "error", message, tuple(more))]
+    return tuple(findings)
 
 
 def _raw(source: Source, records: Sequence[Record], max_pixels: int) -> Iterator[np.ndarray]:
