@@ -1,4 +1,4 @@
-"""For all tests: one thread each, so that parallel workers do not fight over the cores, and no network."""
+"""For all tests: one thread each, so that parallel workers do not fight over the cores, no network, and no clock."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import os
 import socket
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)

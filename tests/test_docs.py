@@ -293,7 +293,7 @@ def option_mentions(text: str) -> list[str]:
         for span in re.findall(r"`([^`\n]+)`", outside)
         for word in re.findall(rf"(?<![\w./-])((?:{'|'.join(SECTIONS)})\.\w+)(?![\w./(])", span)
     ]
-    files = ("json", "jsonl", "toml", "py", "html", "safetensors", "md")
+    files = ("json", "jsonl", "toml", "yaml", "py", "html", "safetensors", "md")
     return [w for w in words if w.rpartition(".")[2] not in files and not (w[:4] == "run." and hasattr(Run, w[4:]))]
 
 
