@@ -211,7 +211,7 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(warm: Warm, whole: Run, tm
 def test_a_second_signal_ends_at_once(warm: Warm, tmp_path: Path) -> None:
     """One update of a whole epoch of digits, so that the first signal has to wait."""
     options = {"train__accumulate": 10_000, "train__batch_size": 16, "network__options": "{width=64}"}
-    command = words(**options, train__checkpoint_seconds=1e9)
+    command = words(**options, data__size_px=32, train__checkpoint_seconds=1e9)  # an update takes many seconds
     command[1] = "digits"
     call = warm.start(tmp_path, *command)
     directory = tmp_path / "runs" / "a"
