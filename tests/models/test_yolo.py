@@ -71,7 +71,7 @@ def test_boxes_move_by_strides_and_stretch_by_powers_of_e() -> None:
     nn.init.zeros_(network.head.box.weight)
     with torch.no_grad():
         network.head.box.bias.copy_(torch.tensor([0.5, -1.0, math.log(2.0), 100.0]))  # type: ignore[union-attr]
-        network.stretch[1] = 3.0
+        network.head.stretch[1] = 3.0
         outputs = network(torch.rand(1, 1, 64, 64))[0]
     fine, coarse = outputs[0], outputs[64]  # the first cells of strides 8 and 16
     tall = 4 * math.exp(8)  # no further, whatever the head says

@@ -123,10 +123,14 @@ class Head(nn.Module):
 
     Shapes:
         (N, width, H, W) -> (N, H W, 4), (N, H W, 1 + K), float32 whatever the precision before it
+
+    Attributes:
+        stretch: one learned factor for each map, since the head is shared.
     """
 
-    def __init__(self, width: int, classes: int) -> None:
+    def __init__(self, width: int, classes: int, maps: int) -> None:
         super().__init__()
+        self.stretch = nn.Parameter(torch.ones(maps))
         self.box_tower, self.class_tower = tower(width), tower(width)
         self.box = nn.Conv2d(width, 4, 1)
         self.objectness = nn.Conv2d(width, 1, 1)
@@ -157,7 +161,6 @@ class Yolo(nn.Module):
 
     Attributes:
         strides: of the maps, in px.
-        stretch: one learned factor for each map, since the head is shared.
     """
 
     def __init__(self, encoder: DarkEncoder | Encoder, strides: Sequence[int], fpn_width: int, classes: int) -> None:
@@ -165,8 +168,7 @@ class Yolo(nn.Module):
         self.backbone, self.strides = encoder, tuple(strides)
         self.used = [encoder.reductions.index(stride) for stride in self.strides]
         self.pyramid = Pyramid([encoder.channels[i] for i in self.used], fpn_width)
-        self.head = Head(fpn_width, classes)
-        self.stretch = nn.Parameter(torch.ones(len(self.strides)))
+        self.head = Head(fpn_width, classes, len(self.strides))
         start_by_fan_out(self.pyramid)
         start_by_fan_out(self.head)
         for layer in (self.head.box, self.head.objectness, self.head.classes):
@@ -176,7 +178,7 @@ class Yolo(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         maps = self.pyramid(self.features(x))
-        parts = zip(maps, self.strides, self.stretch, strict=True)
+        parts = zip(maps, self.strides, self.head.stretch, strict=True)
         return torch.cat([self.predict(*part) for part in parts], 1)
 
     def features(self, x: Tensor) -> list[Tensor]:
