@@ -55,11 +55,10 @@ from convlens.training.hardware import Hardware, tune_allocator
 from convlens.training.history import History
 from convlens.training.plan import make_engine, make_plan
 from convlens.training.speed import one_at_a_time
-from convlens.training.tiling import answer_in_tiles, at_own_scale, choose_tiles
+from convlens.training.tiling import PIXELS_AT_ONCE, answer_in_tiles, at_own_scale, choose_tiles
 from convlens.training.transfer import in_evaluation
 
 CHUNK = 64
-PIXELS_AT_ONCE = 64 * 128 * 128  # of networks that keep their maps as large as the image
 IDLE_IN_FIT = ("task", "data.source", "network.", "train.checkpoint", "evaluate.", "run.name", "run.tensorboard")
 Read = tuple[str, tuple[np.ndarray, Frame] | BadImage]
 OF_THE_INPUT = ("data.size_px", "data.channels", "data.fit", "data.normalise", "data.background", "data.white_level")

@@ -16,6 +16,8 @@ from convlens.data.preprocess import Preprocess
 from convlens.data.present import Pictured
 from convlens.errors import ConfigError, DataError, ShapeError
 from convlens.metrics.reconstruction import non_local_means_available
+from convlens.report.pictures_page import picture_reading
+from convlens.tasks import pictures
 from convlens.tasks.pictures import LOSSES, Anomaly, Denoise, PictureMeter, Reconstruct
 from convlens.tasks.task import Frame, Seen
 
@@ -164,6 +166,17 @@ def test_non_local_means_takes_grey_and_colour_alike() -> None:
         asks.settle(levels(shown), NONE[:8], shown, promise=None, level=0.95)
         report = asks.report(levels(shown) * 0.9, NONE[:8], shown)
         assert report["baselines"][1]["psnr"]["value"] > 15
+
+
+def test_a_baseline_that_was_left_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, asks = seen(), task(Denoise)
+    noisy = np.asarray(asks.noisy(shown)).clip(0, 1)
+    unfitted = asks.report(noisy, NONE, shown)
+    assert "takes scikit-image and validation images" in unfitted["left_out"]
+    assert picture_reading(unfitted).endswith(unfitted["left_out"])
+    asks.card["non_local_means"] = {"sigma": 0.1, "strength": 0.8}
+    monkeypatch.setattr(pictures, "MOST_VALUES", 1)
+    assert "too long for" in asks.report(noisy, NONE, shown)["left_out"]
 
 
 # anomalies ----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
-"""What lies beside the images and is learned from: a mask for each, or the boxes of an annotation.
+"""What lies beside the images and is learned from: a mask or a clean picture for each, or the boxes of an annotation.
 
-Images and masks are paired by name, never by their order. This file knows where things lie, not what is in them.
+They are paired by name, never by their order. This file knows where things lie, not what is in them.
 """
 
 from __future__ import annotations
@@ -129,11 +129,7 @@ def with_boxes(spec: Any, data: DataConfig) -> Source:
 
 
 def _arrays_with_boxes(name: str, images: Any, boxes: Any) -> Source:
-    pictures = np.asarray(images)
-    if pictures.ndim not in (3, 4) or pictures.dtype.kind not in "buif" or 0 in pictures.shape:
-        raise DataError(
-            f"Expected images as an array of numbers (N, H, W) or (N, H, W, C); got {pictures.shape} {pictures.dtype}."
-        )
+    pictures = _pictures(images)
     if len(boxes) != len(pictures):
         raise DataError(f"Expected a list of boxes for each of {len(pictures):,} images; got {len(boxes):,}.")
     height, width = pictures.shape[1:3]
@@ -172,11 +168,7 @@ def _split_folders(records: tuple[Record, ...], above: str) -> dict[str, str]:
 
 
 def _arrays_with_masks(images: Any, masks: Any) -> Source:
-    pictures, classes = np.asarray(images), np.asarray(masks)
-    if pictures.ndim not in (3, 4) or pictures.dtype.kind not in "buif" or 0 in pictures.shape:
-        raise DataError(
-            f"Expected images as an array of numbers (N, H, W) or (N, H, W, C); got {pictures.shape} {pictures.dtype}."
-        )
+    pictures, classes = _pictures(images), np.asarray(masks)
     if classes.dtype.kind not in "bui" or classes.shape != pictures.shape[:3]:
         raise DataError(
             f"Expected masks of whole numbers {pictures.shape[:3]}, as the images are; got {classes.shape} of "
@@ -185,3 +177,12 @@ def _arrays_with_masks(images: Any, masks: Any) -> Source:
     records = tuple(Record(f"arrays#{i}", i, str(i)) for i in range(len(pictures)))
     classes = classes.astype(np.uint8) if classes.dtype.kind == "b" else classes
     return Source("arrays", records, pictures, kind="mask", target_arrays=classes)
+
+
+def _pictures(images: Any) -> np.ndarray:
+    pictures = np.asarray(images)
+    if pictures.ndim not in (3, 4) or pictures.dtype.kind not in "buif" or 0 in pictures.shape:
+        raise DataError(
+            f"Expected images as an array of numbers (N, H, W) or (N, H, W, C); got {pictures.shape} {pictures.dtype}."
+        )
+    return pictures

@@ -92,10 +92,10 @@ def _list(spec: Any, data: DataConfig, labels: Labels, read_label: ReadLabel) ->
         if len(spec) != 2:
             raise DataError(f"Expected (images, labels), a tuple of two; got a tuple of {len(spec)}.")
         labelled = labelled and (labels == "needed" or spec[1] is not None)
-        return from_arrays("arrays", *spec, labelled=labelled, read_label=read_label)
+        return _from_arrays("arrays", *spec, labelled=labelled, read_label=read_label)
     _refuse_unused_columns(str(spec), data)
     if isinstance(spec, str) and spec in BUILTIN:
-        source = from_arrays(spec, *BUILTIN[spec](), labelled=labelled, read_label=read_label)
+        source = _from_arrays(spec, *BUILTIN[spec](), labelled=labelled, read_label=read_label)
         message = f"'{spec}' is the built-in set; write ./{spec} for what lies here under that name."
         return replace(source, findings=(Finding("built-in", "note", message),)) if Path(spec).exists() else source
     path = Path(spec).expanduser().absolute()
@@ -136,7 +136,7 @@ def _refuse_unused_columns(spec: str, data: DataConfig) -> None:
 # In memory ------------------------------------------------------------------------------------------------------------
 
 
-def from_arrays(name: str, images: Any, labels: Any, *, labelled: bool, read_label: ReadLabel) -> Source:
+def _from_arrays(name: str, images: Any, labels: Any, *, labelled: bool, read_label: ReadLabel) -> Source:
     """One record per image; samples without a class are left out with a finding."""
     try:
         array = np.asarray(images)

@@ -76,12 +76,13 @@ def picture_reading(report: Mapping[str, Any]) -> str:
     best = max(report["baselines"], key=lambda row: row["psnr"]["value"] or 0.0)
     said = f"The pictures come back with a PSNR of {interval(report['psnr'])} dB; {_said(best['name'])} reaches "
     said += f"{interval(best['psnr'])} dB."
+    left_out = f" {report['left_out']}" if report.get("left_out") else ""
     gain = best["gain"]["psnr"]
     if gain["value"] is None:
-        return said
+        return said + left_out
     less = {"value": -gain["value"], "low": _minus(gain["high"]), "high": _minus(gain["low"])}
     by = f"{interval(less)} dB less" if gain["value"] < 0 else f"{interval(gain)} dB more"
-    return f"{said} That is {by}, and {percent(best['gain']['better']['value'])} of the pictures are better."
+    return f"{said} That is {by}, and {percent(best['gain']['better']['value'])} of the pictures are better.{left_out}"
 
 
 def _said(name: str) -> str:

@@ -19,7 +19,7 @@ from convlens.tasks.task import Task
 from convlens.training.transfer import in_evaluation
 
 COARSEST = 32  # by which networks shrink an image, unless they say otherwise
-PIXELS_AT_ONCE = 2**20
+PIXELS_AT_ONCE = 2**20  # of networks that keep their maps as large as the image
 WHOLE = {
     "classify": "a class is of the whole image",
     "regress": "a number is of the whole image",
