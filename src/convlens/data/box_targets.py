@@ -124,7 +124,9 @@ def fit_boxes(boxes: np.ndarray, size_px: tuple[int, int], preprocess: Preproces
     whole = area(clip(boxes, (0, 0, size_px[1], size_px[0])))
     share = np.divide(area(inside), whole, out=np.zeros(len(boxes)), where=whole > 0)
     scale = np.tile([target.width / source.width, target.height / source.height], 2)
-    return (inside - np.tile(origin, 2)) * scale + np.tile((target.left, target.top), 2), share
+    fitted = (inside - np.tile(origin, 2)) * scale + np.tile((target.left, target.top), 2)
+    ends = target.left, target.top, target.left + target.width, target.top + target.height
+    return clip(fitted, ends), share  # the last digit may lie beyond
 
 
 def unfit_boxes(boxes: np.ndarray, size_px: tuple[int, int], preprocess: Preprocess) -> np.ndarray:
