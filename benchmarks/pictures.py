@@ -1,6 +1,6 @@
 """Denoising and anomaly detection on a set of small pictures in idx files, such as Fashion-MNIST.
 
-    python benchmarks/pictures.py denoise --data FOLDER [--noise gaussian:0.25] [--epochs 3]
+    python benchmarks/pictures.py denoise --data FOLDER [--noise gaussian:0.25] [--epochs 3] [--set option=value]
     python benchmarks/pictures.py anomaly --data FOLDER [--code 16] [--epochs 20]
 
 Denoising prints the PSNR of the network beside the noisy input and non-local means, on the same test pictures, and the
@@ -17,6 +17,7 @@ import tempfile
 from typing import Any
 
 import convlens as cl
+from convlens.request import parse_assignment
 
 
 def score(found: dict[str, Any], digits: int = 3) -> str:
@@ -25,7 +26,8 @@ def score(found: dict[str, Any], digits: int = 3) -> str:
 
 
 def denoise(asked: argparse.Namespace, folder: str) -> None:
-    options = {} if asked.epochs is None else {"epochs": asked.epochs}
+    options: dict[str, Any] = {} if asked.epochs is None else {"epochs": asked.epochs}
+    options |= {key.replace(".", "__"): value for key, value in map(parse_assignment, asked.set)}
     run = cl.train(asked.data, task="denoise", corruption=asked.noise, directory=folder, **options)
     report = run.evaluation["test"]
     print(f"{asked.noise}, n {report['n']}, {sum(row['seconds'] for row in run.history.rows):.0f} s of training")
@@ -69,6 +71,7 @@ def main() -> None:
     parser.add_argument("--code", type=int, default=16)
     parser.add_argument("--classes", default="0,1,2,3,4,5,6,7,8,9")
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="of the denoising network")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         (denoise if asked.what == "denoise" else anomaly)(asked, folder)

@@ -1,6 +1,6 @@
 """A folder of photographs to a finished second epoch: ImageFolder, DataLoader and the tutorial's loop, against ours.
 
-    python benchmarks/pipeline.py [--cases resnet18:160,mobilenetv3_small_100:160] [--images 600] [--rounds 3]
+    python benchmarks/pipeline.py [--cases resnet18:224,mobilenetv3_small_100:160] [--images 600] [--rounds 3]
 
 Both start from the same folder of JPEG files (500 x 375, made here, two classes), train the same network on the same
 number of training images at the same input size and batch size for two epochs, and stop. A case is a network of timm
@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-CASES = "resnet18:160,mobilenetv3_small_100:160"
+CASES = "resnet18:224,resnet18:160,mobilenetv3_small_100:160"
 BATCH = 32
 
 

@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 import convlens as cl
-from convlens.config import parse_assignment
+from convlens.request import parse_assignment
 
 WAYS: dict[str, dict[str, Any]] = {
     "unet": {},

@@ -88,7 +88,9 @@ def prepared(case: Case):
     import numpy as np
 
     from convlens.config import Config
-    from convlens.data.prepare import Wanted, make_preprocess, open_all, prepare
+    from convlens.data.input import Wanted, make_preprocess
+    from convlens.data.opening import open_all
+    from convlens.data.prepare import prepare
     from convlens.model import Model
     from convlens.training.plan import make_plan
 

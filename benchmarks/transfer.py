@@ -40,11 +40,14 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 import convlens as cl
-from convlens.config import Config, by_leaf, parse_assignment
-from convlens.data.prepare import make_preprocess, open_all, prepare
-from convlens.experiment import build_network
+from convlens.config import Config
+from convlens.data.input import learns_normalisation, make_preprocess
+from convlens.data.opening import open_all
+from convlens.data.prepare import prepare
 from convlens.metrics.interval import wilson
 from convlens.models.depth import in_head
+from convlens.network import build_network
+from convlens.request import by_leaf, parse_assignment
 from convlens.run import Run
 
 OURS: dict[str, dict[str, Any]] = {"once": {}, "each epoch": {"cache_features": False}}
@@ -145,7 +148,7 @@ def share(asked: argparse.Namespace, source: Any, folder: str) -> Shared:
     config = Config.build(options, {"data.source": source} if named else {}, origin="benchmark")
     opened = open_all(config, None if named else source)
     config, model, wanted = build_network(config, opened)
-    learn = config.data.normalise == "data" or (config.data.normalise == "auto" and wanted.mean is None)
+    learn = learns_normalisation(config, wanted)
     prepared = prepare(config, opened, make_preprocess(config, wanted), learn_normalisation=learn)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from convlens.data.annotated import AnnotatedSet
-from convlens.data.image import encode_png
+from convlens.data.pixels import encode_png
 
 Corners = tuple[float, float, float, float]
 

@@ -10,8 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from convlens.config import Config, by_leaf
-from convlens.data.prepare import Prepared, Wanted, choose_input, make_preprocess, open_all, prepare
+from convlens.config import Config
+from convlens.data.input import Wanted, choose_input, make_preprocess
+from convlens.data.opening import open_all
+from convlens.data.prepare import Prepared, prepare
+from convlens.request import by_leaf
 from convlens.training.engine import Engine
 from convlens.training.hardware import Hardware
 from convlens.training.plan import make_engine, make_plan

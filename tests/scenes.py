@@ -11,7 +11,7 @@ import numpy as np
 import convlens as cl
 import rig
 import small
-from convlens.data.image import encode_png
+from convlens.data.pixels import encode_png
 from convlens.run import Run
 
 QUICK: dict[str, Any] = {**rig.QUICK, "epochs": 2, "batch_size": 8, "size_px": 16}

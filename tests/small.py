@@ -16,7 +16,7 @@ from unittest.mock import patch
 import convlens as cl
 import rig
 from convlens import artefact, experiment, summary
-from convlens.data.image import encode_png
+from convlens.data.pixels import encode_png
 from convlens.run import Run
 
 OPTIONS: dict[str, Any] = {**rig.QUICK, "epochs": 6, "options": {"width": 8}, "preset": "none"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from convlens.data.image import encode_png
+from convlens.data.pixels import encode_png
 from convlens.metrics.classification import classification_report
 from convlens.metrics.decision import risk_coverage
 from convlens.report.figures import contact_sheet

@@ -22,7 +22,8 @@ from convlens.cli.main import app
 from convlens.config import Config
 from convlens.data.annotated import AnnotatedImage
 from convlens.data.annotations import open_annotations, write_voc
-from convlens.data.image import decode, encode_png
+from convlens.data.image import decode
+from convlens.data.pixels import encode_png
 from convlens.data.policy import ImagePolicy
 from convlens.data.shapes_set import make_shapes
 from convlens.errors import ClassMismatch, ConfigError
@@ -91,7 +92,11 @@ def test_a_run_leaves_everything() -> None:
     assert done.evaluation["headline"]["value"] == test["map50"]
     assert test["n"] == 12
     assert test["names"] == ["disc", "square", "triangle"]
-    assert test["speed"]["images_per_s"] > 0
+    plain, *others = test["speed"]["engines"]
+    assert (plain["name"], plain["score_off"]) == ("torch, float32, contiguous", 0.0)
+    assert [one["name"] for one in others] == ["torch, float32, channels last", "torch, bfloat16, channels last"]
+    assert others[0]["score_off"] < 1e-4 < others[1]["score_off"] < 0.2
+    assert all(one["images_per_s"] > 0 and one["n"] > 0 for one in test["speed"]["engines"])
     assert test["boxes"] == sum(row["support"] for row in test["per_class"]) > 10
     assert done.evaluation["valid"]["threshold"] == test["threshold"]
 
@@ -197,7 +202,8 @@ def test_train_and_evaluate_from_the_command_line(tmp_path: Path) -> None:
     assert "one box of the mean size in the middle" in result.stdout
     shown = run("evaluate", tmp_path / "cli" / "model.safetensors", annotated(), "--split", "test", "--format", "voc")
     assert "mAP at IoU 0.5" in shown.stdout
-    assert "images a second, one at a time" in shown.stdout
+    assert "from the stored image to its boxes" in " ".join(shown.stdout.split())
+    assert "torch, bfloat16" in " ".join(shown.stdout.split())
     checked = run("check", annotated(), "--task", "detect")
     assert "48 images with" in checked.stdout
     assert "boxes of 3 classes" in checked.stdout

@@ -32,13 +32,15 @@ from typer.testing import CliRunner
 import convlens as cl
 from convlens import experiment, model
 from convlens.cli.main import app
-from convlens.config import Config, option_names, parse_assignment, read_toml
+from convlens.config import Config, option_names
 from convlens.data.builtin import BUILTIN, draw_xo
+from convlens.data.video import VideoWriter
 from convlens.errors import ConvlensError
 from convlens.metrics import interval
 from convlens.models import layered
 from convlens.models.kinds import LAYERS
 from convlens.models.options import resolve
+from convlens.request import parse_assignment, read_toml
 from convlens.run import Run
 
 ROOT = Path(__file__).parent.parent
@@ -119,6 +121,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         paint(f"new/{name}-or-not.jpg", colour)
     paint("a.jpg", 0)
     paint("part.png", 1)
+    with VideoWriter(place / "street.mp4", (20, 24), rate=10.0) as film:
+        for _ in range(20):
+            film.write(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8))
     rows = ["path,age"]
     for number in range(14):
         paint(f"good_parts/{number}.png", 2)

@@ -120,53 +120,6 @@ def test_every_option_has_its_value_and_its_origin() -> None:
 
 
 @pytest.mark.usefixtures("without_report")
-def test_the_test_set_is_opened_once_after_everything_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = small.finished()
-    assert run.evaluation["test_opened"] == 1
-    assert run.read("test_opened") == {"times": 1}
-    order: list[str] = []
-    original = Model.outputs
-
-    def outputs(self: Model, images: Any, rows: Any, **more: Any) -> Any:
-        order.append(f"{len(rows)} images, opened {(tmp_path / 'a' / 'test_opened.json').exists()}")
-        return original(self, images, rows, **more)
-
-    monkeypatch.setattr(Model, "outputs", outputs)
-    cl.train(small.shared_photos(), directory=str(tmp_path), name="a", **{**small.OPTIONS, "epochs": 1})
-    valid, test = (run.evaluation[part]["n"] for part in ("valid", "test"))
-    assert order == [f"{valid} images, opened False", f"{test} images, opened True"]
-
-
-def test_arguments_or_a_config_or_a_file_say_the_same(tmp_path: Path) -> None:
-    toml = tmp_path / "run.toml"
-    toml.write_text("[train]\nepochs = 3\nseed = 1\n".replace("seed = 1\n", ""), encoding="utf-8")
-    source = str(small.shared_photos())
-    one, _ = experiment.read_request(source, toml, {"seed": 1})
-    assert (one.train.epochs, one.seed, one.data.source) == (3, 1, source)
-    assert (one.origins["train.epochs"], one.origins["seed"]) == (str(toml), "argument")
-    given = Config.build({"train.epochs": 3})
-    two, arrays = experiment.read_request(source, given, {})
-    assert (two.data.source, two.train.epochs, arrays) == (source, 3, None)
-    assert experiment.read_request(None, given, {})[0] == given
-    with pytest.raises(ConfigError, match="either a Config or options, not both"):
-        cl.train(source, config=given, epochs=3)
-    with pytest.raises(ConfigError, match="There is no config file"):
-        cl.train(source, config=tmp_path / "none.toml")
-
-
-def test_without_held_out_images_there_is_a_model_and_no_score(tmp_path: Path) -> None:
-    run = cl.train(
-        small.shared_photos(),
-        directory=str(tmp_path),
-        **{**small.OPTIONS, "epochs": 1, "valid_fraction": 0.0, "test_fraction": 0.0},
-    )
-    assert names(run.directory) == small.FILES - {"test_opened.json"}
-    assert "headline" not in run.evaluation
-    assert "metrics" not in run.model.card
-    assert run.model.predict(sorted(small.shared_photos().rglob("*.png"))[0]).label  # type: ignore[union-attr]
-
-
-@pytest.mark.usefixtures("without_report")
 def test_tensorboard_and_own_callbacks_are_told(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     run = cl.train(
@@ -178,18 +131,6 @@ def test_tensorboard_and_own_callbacks_are_told(tmp_path: Path) -> None:
     assert names(run.directory) == small.FILES | {"tensorboard"}
     assert names(tmp_path / "kept") == {"1.safetensors", "2.safetensors"}
     assert Model.load(tmp_path / "kept" / "1.safetensors").classes == run.model.classes
-
-
-@pytest.mark.usefixtures("without_report")
-def test_a_promise_that_cannot_be_kept_does_not_cost_the_model(tmp_path: Path) -> None:
-    run = cl.train(
-        small.shared_photos(), directory=str(tmp_path), **{**small.OPTIONS, "epochs": 1, "abstain": 0.999999}
-    )
-    (warning,) = [event["message"] for event in run.events if event["kind"] == "warning"]
-    assert warning.startswith("No confidence keeps the promise evaluate.abstain=0.999999")
-    assert warning.endswith("it always answers.")
-    assert "abstain" not in run.model.card
-    assert run.report_path.exists()
 
 
 # sources --------------------------------------------------------------------------------------------------------------
@@ -566,13 +507,11 @@ def test_a_stop_that_could_not_be_saved_does_not_say_saved(tmp_path: Path, monke
         cl.train(small.shared_photos(), directory=str(tmp_path), callbacks=[StopAfter(0)], **small.OPTIONS)
 
 
-def test_health_can_be_looked_at_without_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    seen: list[tuple[str, int, int]] = []
-    opened, health = cl.check(small.shared_photos(), progress=lambda *news: seen.append(news))
-    assert len(opened.records) == 120
-    assert seen[-1] == ("decoding", 120, 120)
-    assert not [finding for finding in health.findings if finding.severity == "error"]
-    assert list(tmp_path.iterdir()) == []
-    opened, _ = cl.check(rig.pictures())
-    assert opened.name == "arrays"
+@pytest.mark.parametrize("normalise", ["half", "data"])
+def test_rates_are_tried_on_the_input_that_training_sees(monkeypatch: pytest.MonkeyPatch, normalise: str) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(experiment, "try_rates", lambda *args: seen.append(args))
+    cl.find_rate(small.shared_photos(), normalise=normalise, **small.OPTIONS)
+    _, config, prepared, hardware = seen[0]
+    assert (prepared.preprocess.mean == (0.5,)) == (normalise == "half")
+    assert (config.train.rate != "auto", hardware.device) == (True, "cpu")

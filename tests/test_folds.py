@@ -19,7 +19,6 @@ import small
 from convlens import experiment, folds
 from convlens.config import Config
 from convlens.data.health import leaks
-from convlens.data.prepare import open_all
 from convlens.data.record import Record
 from convlens.data.split import fold_split
 from convlens.errors import ConfigError, DataError, RunError
@@ -316,12 +315,6 @@ def test_a_split_of_ones_own_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="say how many with folds"):
         validated(tmp_path, data__folds=3)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("options", [{"data.folds": 5}, {"data.fold": 1}, {"data.folds": 3, "data.fold": 4}])
-def test_a_fold_that_does_not_exist_is_refused(options: dict[str, int]) -> None:
-    with pytest.raises(ConfigError, match=r"belong together: fold 1 of 5, to 5 of 5; got "):
-        open_all(Config.build(options), rig.pictures())
 
 
 def test_what_cannot_be_divided_is_found_before_training_and_leaves_nothing(tmp_path: Path) -> None:

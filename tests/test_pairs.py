@@ -11,9 +11,9 @@ import torch
 import convlens as cl
 from convlens.config import Config
 from convlens.data.augment import Augment, resolve
-from convlens.data.image import encode_png
+from convlens.data.opening import open_all
+from convlens.data.pixels import encode_png
 from convlens.data.policy import ImagePolicy
-from convlens.data.prepare import open_all
 from convlens.data.preprocess import Preprocess
 from convlens.data.present import Paired
 from convlens.errors import DataError

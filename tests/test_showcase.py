@@ -12,7 +12,8 @@ from PIL import Image
 
 from convlens import showcase
 from convlens.config import Config
-from convlens.data.prepare import Prepared, open_all, prepare
+from convlens.data.opening import open_all
+from convlens.data.prepare import Prepared, prepare
 from convlens.data.preprocess import Preprocess
 from convlens.model import Model
 from convlens.report.overlay import error_map, heat, overlay

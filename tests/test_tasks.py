@@ -18,7 +18,7 @@ import convlens as cl
 import small
 from convlens.cli.main import app
 from convlens.errors import ClassMismatch, ConfigError, ConvlensError, DataError, RunError, ShapeError
-from convlens.metrics.segmentation import foreground_dice
+from convlens.metrics.pixel_tally import foreground_dice
 from convlens.model import Model
 from convlens.report.overlay import class_colour
 from convlens.training.callbacks import Callback

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 import small
 from convlens.cli.main import app
 from convlens.data.classes import Classes
-from convlens.data.image import decode, encode_png
+from convlens.data.image import decode
+from convlens.data.pixels import encode_png
 from convlens.data.policy import ImagePolicy
 from convlens.data.preprocess import Preprocess
 from convlens.errors import BadImage, ConfigError

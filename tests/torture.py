@@ -69,6 +69,13 @@ def flag() -> np.ndarray:
     return pixels
 
 
+def waves(height: int, width: int) -> np.ndarray:
+    """A smooth picture in colour, of any size."""
+    y, x = np.mgrid[0:height, 0:width]
+    planes = [np.sin(x / 37) + np.cos(y / 23), np.cos((x + y) / 51), np.sin(y / 61 - x / 83)]
+    return np.clip(np.stack(planes, axis=2) * 60 + 128, 0, 255).astype(np.uint8)
+
+
 def encoded(image: Image.Image, format_: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format_, **options)

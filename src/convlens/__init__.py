@@ -18,7 +18,7 @@ _HOMES = {
     "train": "experiment",
     "resume": "experiment",
     "cross_validate": "folds",
-    "check": "experiment",
+    "check": "data.check",
     "find_rate": "experiment",
     "describe": "explain.anatomy",
     "Run": "run",
@@ -26,6 +26,7 @@ _HOMES = {
     "Prediction": "tasks.classify",
     "Config": "config",
     "ConvlensError": "errors",
+    "video_frames": "data.video",
     "Callback": "training.callbacks",
     "EarlyStopping": "training.callbacks",
     "ModelCheckpoint": "training.callbacks",
@@ -48,12 +49,15 @@ __all__ = [
     "find_rate",
     "resume",
     "train",
+    "video_frames",
 ]
 
 if TYPE_CHECKING:
     from convlens.config import Config
+    from convlens.data.check import check
+    from convlens.data.video import video_frames
     from convlens.errors import ConvlensError
-    from convlens.experiment import check, find_rate, resume, train
+    from convlens.experiment import find_rate, resume, train
     from convlens.explain.anatomy import describe
     from convlens.folds import cross_validate
     from convlens.model import Model

@@ -24,12 +24,17 @@ import torch
 from torch import nn
 
 from convlens.config import Config
-from convlens.data.prepare import Prepared, divide, make_preprocess, open_all, prepare
+from convlens.data.input import make_preprocess
+from convlens.data.opening import open_all
+from convlens.data.prepare import Prepared, divide, prepare
 from convlens.data.split import Split
 from convlens.errors import ConfigError, ConvlensError, RunError
-from convlens.experiment import FOLD_ANSWERS, Progress, build_network, read_request, resume, train
+from convlens.experiment import Progress, resume, train
 from convlens.files import locked, sweep_aside, write_json
+from convlens.keeping import FOLD_ANSWERS
 from convlens.model import Model
+from convlens.network import build_network
+from convlens.request import read_request
 from convlens.run import Run
 from convlens.summary import summarise_folds
 from convlens.tasks.catalog import require_options

@@ -13,8 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,30 +21,26 @@ import torch
 from torch import Tensor, nn
 
 from convlens import model_file
-from convlens.config import KINDS, Config, by_leaf
+from convlens.config import Config
 from convlens.data.batch import Batches
 from convlens.data.classes import Classes
 from convlens.data.image import decode
+from convlens.data.input import Wanted, choose_input, make_preprocess
 from convlens.data.mask_map import MaskMap
 from convlens.data.noise import Noise
-from convlens.data.prepare import (
-    Prepared,
-    Wanted,
-    choose_input,
-    make_preprocess,
-    open_all,
-    prepare,
-    require_healthy,
-    require_normal,
-)
+from convlens.data.opening import open_all
+from convlens.data.prepare import Prepared, prepare, require_healthy, require_normal
 from convlens.data.preprocess import Preprocess
 from convlens.data.present import make_present
 from convlens.data.sources import Source, open_source
 from convlens.data.store import build_store
 from convlens.data.targets import make_targets
+from convlens.data.video import VideoFrame, together
 from convlens.errors import BadImage, ConfigError, DataError, did_you_mean
 from convlens.model_file import Parts
 from convlens.models.walk import materialise, walk
+from convlens.options import KINDS
+from convlens.request import by_leaf
 from convlens.tasks.catalog import TASKS, make, require_options
 from convlens.tasks.task import Frame, Seen, Task
 from convlens.training.callbacks import Callback
@@ -54,7 +48,7 @@ from convlens.training.engine import run_network
 from convlens.training.hardware import Hardware, tune_allocator
 from convlens.training.history import History
 from convlens.training.plan import make_engine, make_plan
-from convlens.training.speed import one_at_a_time
+from convlens.training.speed import Runner, one_at_a_time, torch_runners, walk_of
 from convlens.training.tiling import PIXELS_AT_ONCE, answer_in_tiles, at_own_scale, choose_tiles
 from convlens.training.transfer import in_evaluation
 
@@ -226,10 +220,15 @@ class Model:
             levels = self.asks.keep(part(torch.from_numpy(np.asarray(codes, np.float32)).to(device))).cpu().numpy()
         return np.rint(255 * levels.transpose(0, 2, 3, 1)).astype(np.uint8)
 
-    def speed(self, images: np.ndarray) -> dict[str, Any]:
-        """How many stored images a second it answers one at a time; see `training.speed`."""
-        device = str(next(self.network.parameters()).device)
-        return one_at_a_time(partial(self.outputs, batch_size=1), images, device)
+    def speed(self, images: np.ndarray, others: Sequence[Runner] = ()) -> dict[str, Any]:
+        """How many stored images a second it answers one at a time, by each way to run it; see `training.speed`.
+
+        Args:
+            others: runners beside those of torch, such as exported files.
+        """
+        present, device = make_present(KINDS[self.task], self._ready()[0]), str(next(self.network.parameters()).device)
+        walk = walk_of(self.asks, present, device)
+        return one_at_a_time([*torch_runners(self.network), *others], images, walk, device)
 
     def codes(self, images: np.ndarray, rows: np.ndarray | None = None, batch_size: int = CHUNK) -> np.ndarray:
         """The codes of stored images.
@@ -257,7 +256,8 @@ class Model:
         """Name what is in one image, or in many.
 
         Args:
-            images: a path, bytes, an array (H, W) or (H, W, C), a Pillow image; or a list of these; or a folder.
+            images: a path, bytes, an array (H, W) or (H, W, C), a Pillow image, a frame of `convlens.video_frames`; or
+                a list of these; or a folder.
             top: how many classes to list.
             tiles: segment, denoise, reconstruct: answer each image at its own scale, in overlapping tiles of the stored
                 size, or of this side; for large images, and networks trained at the scale of the images (`store_px` as
@@ -283,7 +283,7 @@ class Model:
     def predict_each(
         self, images: Iterable[Any], *, top: int = 3, names: Iterable[str] | None = None, tiles: bool | int = False
     ) -> Iterable[Any]:
-        """Predict many images in a stream: as many answers as images, in their order, in bounded memory.
+        """Predict many images, or the frames of a video, in a stream: an answer for each, in order, in bounded memory.
 
         Args:
             names: what to call the images, instead of their paths or numbers.
@@ -301,7 +301,7 @@ class Model:
         numbered = ((_name_of(image, number), image) for number, image in enumerate(images))
         named = numbered if names is None else zip(names, images, strict=True)
         with ThreadPoolExecutor(2) as pool:
-            while chunk := list(islice(named, 1 if side else CHUNK)):
+            for chunk in together(named, 1 if side else CHUNK):
                 yield from self._chunk(list(pool.map(read, chunk)), top, side)
 
     def _side_of(self, tiles: bool | int) -> int:
@@ -436,4 +436,6 @@ def _refuse(idle: list[str], method: str) -> None:
 
 
 def _name_of(image: Any, number: int) -> str:
+    if isinstance(image, VideoFrame):
+        return image.name
     return str(image) if isinstance(image, str | Path) else f"image {number + 1}"

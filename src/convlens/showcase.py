@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from convlens.data.image import encode_png, resize
 from convlens.data.mask_map import IGNORED
+from convlens.data.pixels import encode_png, resize
 from convlens.data.prepare import Prepared
-from convlens.metrics.segmentation import mean_iou
+from convlens.metrics.pixel_tally import mean_iou
 from convlens.model import Model
 from convlens.report import boxes_page, masks_page, numbers_page, pictures_page
 from convlens.report.boxes_drawn import draw_pair

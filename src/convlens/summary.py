@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from convlens.config import KINDS, Config, Kind
-from convlens.data.image import resize
+from convlens.config import Config
+from convlens.data.pixels import resize
 from convlens.data.prepare import Prepared
 from convlens.metrics.decision import decide, risk_coverage
 from convlens.model import Model
 from convlens.model_file import versions
+from convlens.options import KINDS, Kind
 from convlens.report.boxes_drawn import draw_targets
 from convlens.report.figures import contact_sheet
 from convlens.report.folds_page import fold_section

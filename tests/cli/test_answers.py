@@ -14,7 +14,7 @@ from PIL import Image
 
 import scenes
 from convlens.cli.answers import Place, require_place, show_pictures, stem_of
-from convlens.data.image import encode_png
+from convlens.data.pixels import encode_png
 from convlens.data.policy import ImagePolicy
 from convlens.errors import ConfigError
 from convlens.report.overlay import heat, overlay
@@ -34,7 +34,7 @@ def segmentation(name: str) -> Segmentation:
 
 def shown(answers: list[Any], images: list[Any], capsys: Any, style: str = "json", **place: Any) -> tuple[int, str]:
     where = Place(**{"folder": None, "file": None, "policy": POLICY, **place})
-    return show_pictures(iter(answers), images, style, where), capsys.readouterr().out
+    return show_pictures(zip(answers, images, strict=True), style, where), capsys.readouterr().out
 
 
 def pixels(path: Path) -> np.ndarray:

@@ -23,7 +23,7 @@ from convlens.cli.main import app
 from convlens.cli.progress import Heartbeat
 from convlens.config import Config, option_names
 from convlens.data.classes import Classes
-from convlens.data.image import encode_png
+from convlens.data.pixels import encode_png
 from convlens.model import Model
 from convlens.models.catalog import NETWORKS
 from convlens.run import Run
@@ -346,7 +346,7 @@ def test_a_file_that_cannot_be_opened_is_one_sentence_and_exit_code_1(monkeypatc
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied", "secret.csv")
 
-    monkeypatch.setattr("convlens.experiment.check", refuse)
+    monkeypatch.setattr("convlens.data.check.check", refuse)
     assert one_line("check", "digits", code=1) == "convlens: secret.csv: Permission denied"
 
 
@@ -372,7 +372,7 @@ def test_ctrl_c_before_there_is_a_run_is_quiet(monkeypatch: pytest.MonkeyPatch) 
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("convlens.experiment.check", stop)
+    monkeypatch.setattr("convlens.data.check.check", stop)
     assert one_line("check", "digits", code=130) == "convlens: stopped"
 
 

@@ -9,12 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convlens.config import AugmentConfig
 from convlens.data.augment import PRESETS, Augment, _scrambled, hashed_normal, moved, resolve, warped
 from convlens.data.draws import Draw, draw, draw_mix
 from convlens.data.policy import ImagePolicy
 from convlens.data.preprocess import Preprocess
 from convlens.errors import ConfigError, ShapeError
+from convlens.options import AugmentConfig
 
 EVERYTHING = {
     "flip": "both",
@@ -48,7 +48,7 @@ def apply(augment: Augment, images: torch.Tensor, samples: np.ndarray, epoch: in
 
 def still(n: int, **changes: Any) -> Draw:
     none = resolve(AugmentConfig(), "none")
-    given = {key: np.broadcast_to(np.asarray(value), (n, *np.shape(value))) for key, value in changes.items()}
+    given = {key: np.broadcast_to(value, (n, *np.shape(value))).copy() for key, value in changes.items()}
     return replace(draw(none, 0, 0, np.arange(n), (4, 4)), **given)
 
 
@@ -118,6 +118,26 @@ def test_flipping_twice_is_the_identity() -> None:
         assert torch.equal(moved(once, drawn, (5, 6)), images)
 
 
+def test_mirrors_and_an_exchange_are_the_eight_ways_a_square_can_lie() -> None:
+    image, seen = images_of(1, 7, 7), set()
+    ways = [np.rot90(side, turns) for side in (image[0], image[0].flip(1)) for turns in range(4)]
+    for rows in (False, True):
+        for columns in (False, True):
+            for turn in (False, True):
+                drawn = still(1, flip=[rows, columns], turn=turn)
+                for move in (moved, warped):
+                    found = move(image, drawn, (7, 7))[0].numpy()
+                    seen.add(next(way for way, expected in enumerate(ways) if (found == expected).all()))
+    assert len(seen) == 8
+
+
+def test_pictures_that_are_not_square_are_not_turned() -> None:
+    with pytest.raises(ConfigError, match=r"square pictures.*\(12, 12\).*\(9, 8\).*augment.turn=false"):
+        make(3, (9, 8), (12, 12), turn=True)
+    with pytest.raises(ConfigError, match="square pictures"):
+        make(3, (8, 8), (12, 13), turn=True)
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3])
 @pytest.mark.parametrize("store", [(6, 7), (9, 12), (6, 8)])
 def test_a_shift_shows_the_neighbouring_pixels_and_mirrors_the_border(channels: int, store: tuple[int, int]) -> None:
@@ -134,7 +154,7 @@ def test_a_shift_shows_the_neighbouring_pixels_and_mirrors_the_border(channels: 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)) | st.integers(1, 40).map(lambda side: (side, side)),
     margin=st.tuples(st.integers(0, 9), st.integers(0, 9)),
     channels=st.sampled_from([1, 3]),
     seed=st.integers(0, 99),
@@ -143,7 +163,7 @@ def test_both_ways_agree_on_whole_pixels(
     size: tuple[int, int], margin: tuple[int, int], channels: int, seed: int
 ) -> None:
     images = images_of(4, size[0] + margin[0], size[1] + margin[1], channels)
-    options = resolve(AugmentConfig(flip="both", crop=0.5), "none")
+    options = resolve(AugmentConfig(flip="both", turn=size[0] == size[1], crop=0.5), "none")
     drawn = draw(options, seed, 0, np.arange(4), size)
     assert torch.equal(moved(images, drawn, size).float(), warped(images, drawn, size))
 
@@ -351,13 +371,15 @@ def places(augment: Augment, images: torch.Tensor, drawn: Draw) -> np.ndarray:
     size=st.tuples(st.integers(4, 24), st.integers(4, 24)),
     margin=st.tuples(st.integers(0, 11), st.integers(0, 11)),
     names=st.sets(st.sampled_from(sorted(MOVES)), min_size=1),
+    turn=st.booleans(),
     epoch=st.integers(0, 50),
 )
 def test_a_mask_goes_where_its_image_goes(
-    size: tuple[int, int], margin: tuple[int, int], names: set[str], epoch: int
+    size: tuple[int, int], margin: tuple[int, int], names: set[str], turn: bool, epoch: int
 ) -> None:
+    size, margin = ((size[0],) * 2, (margin[0],) * 2) if turn else (size, margin)
     store = size[0] + margin[0], size[1] + margin[1]
-    augment = make(3, size, store, **{name: MOVES[name] for name in names})
+    augment = make(3, size, store, turn=turn, **{name: MOVES[name] for name in names})
     drawn, images, masks = augment.draw(np.arange(4), epoch), ramps(4, *store), masks_of(4, *store)
     found = augment.move_masks(masks, drawn).numpy()
     assert (found.shape, found.dtype) == ((4, *size), np.uint8)

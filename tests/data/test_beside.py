@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 import scenes
-from convlens.config import Config, DataConfig
-from convlens.data.prepare import open_all
 from convlens.data.sources import open_source
 from convlens.errors import ConfigError, DataError
+from convlens.options import DataConfig
 
 IMAGES, MASKS = scenes.scenes(6)
 
@@ -21,10 +20,6 @@ def opened(spec: object, **data: object) -> list[tuple[str, str | None, str | No
     source = open_source(spec, DataConfig(**data), kind="mask")  # type: ignore[arg-type]
     assert source.kind == "mask"
     return [(record.id, record.label, record.split) for record in source.records]
-
-
-def config(**options: object) -> Config:
-    return Config.build({"task": "segment"}, {f"data.{key}": str(value) for key, value in options.items()})
 
 
 @pytest.mark.parametrize(("images", "masks"), [("images", "masks"), ("Imgs", "GT"), ("scans", "annotations")])
@@ -71,29 +66,6 @@ def test_a_table_keeps_its_own_parts(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("path,part\nphotos/00.png,train\nphotos/01.png,test\n")
     found = opened(tmp_path / "t.csv", masks=str(tmp_path / "drawn"), split_column="part")
     assert [part for _, _, part in found] == ["train", "test"]
-
-
-def test_validation_and_test_have_masks_of_their_own(tmp_path: Path) -> None:
-    main, valid, test = (scenes.masked(tmp_path / name, seed=seed, n=6) for seed, name in enumerate(("a", "b", "c")))
-    source = open_all(config(source=main, valid=valid, test=test))
-    for record in source.records:
-        folder = {"train": main, "valid": valid, "test": test}[str(record.split)]
-        mask, image = source.target(record), record.image
-        assert isinstance(mask, Path)
-        assert isinstance(image, Path)
-        assert mask.resolve() == (folder / "masks" / image.name).resolve()
-    elsewhere = config(source=main / "images", masks=main / "masks", valid=valid)
-    assert {str(source.target(r)) for r in open_all(elsewhere).records if r.split == "valid"} <= {
-        str(source.target(r)) for r in source.records
-    }
-
-
-def test_masks_of_training_are_not_those_of_other_images_of_the_same_name(tmp_path: Path) -> None:
-    main, other = scenes.masked(tmp_path / "a"), scenes.files(tmp_path / "b", IMAGES)
-    with pytest.raises(
-        DataError, match=r"00\.png would belong to 00\.png and to valid:00\.png, which only share a name"
-    ):
-        open_all(config(source=main / "images", masks=main / "masks", valid=other))
 
 
 def test_arrays_of_masks_are_rows_beside_the_images() -> None:

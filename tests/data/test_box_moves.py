@@ -11,13 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convlens.config import AugmentConfig
 from convlens.data.augment import Augment, beyond, resolve
 from convlens.data.box_moves import move_boxes
 from convlens.data.draws import Draw, draw
 from convlens.data.policy import ImagePolicy
 from convlens.data.preprocess import Preprocess
 from convlens.data.present import Boxed
+from convlens.options import AugmentConfig
 
 
 def preprocess(size: tuple[int, int], store: tuple[int, int]) -> Preprocess:
@@ -31,7 +31,7 @@ def boxed(size: tuple[int, int], store: tuple[int, int], **options: Any) -> Boxe
 
 def still(n: int, **changes: Any) -> Draw:
     none = resolve(AugmentConfig(), "none")
-    given = {key: np.broadcast_to(np.asarray(value), (n, *np.shape(value))) for key, value in changes.items()}
+    given = {key: np.broadcast_to(value, (n, *np.shape(value))).copy() for key, value in changes.items()}
     return replace(draw(none, 0, 0, np.arange(n), (4, 4)), **given)
 
 
@@ -42,12 +42,13 @@ def rows(*boxes: tuple[float, ...]) -> torch.Tensor:
 @settings(max_examples=60, deadline=None)
 @given(
     box=st.tuples(st.integers(2, 50), st.integers(2, 40), st.integers(6, 30), st.integers(6, 30)),
-    room=st.sampled_from([((64, 60), (64, 60)), ((64, 60), (80, 97)), ((50, 51), (64, 60))]),
+    room=st.sampled_from([((64, 60), (64, 60)), ((64, 60), (80, 97)), ((50, 51), (64, 60)), ((60, 60), (64, 64))]),
     flip=st.sampled_from(["none", "horizontal", "vertical", "both"]),
     rotate=st.sampled_from([0.0, 40.0, 180.0]),
     scale=st.sampled_from([0.0, 0.4]),
     translate=st.sampled_from([0.0, 0.2]),
     crop=st.sampled_from([0.0, 0.1]),
+    turn=st.booleans(),
     epoch=st.integers(0, 5),
 )
 def test_what_is_painted_is_where_its_box_is(
@@ -58,6 +59,7 @@ def test_what_is_painted_is_where_its_box_is(
     scale: float,
     translate: float,
     crop: float,
+    turn: bool,
     epoch: int,
 ) -> None:
     size, store = room
@@ -65,7 +67,8 @@ def test_what_is_painted_is_where_its_box_is(
     right, bottom = min(left + box[2], store[1]), min(top + box[3], store[0])
     image = torch.zeros(1, *store, 1, dtype=torch.uint8)
     image[0, top:bottom, left:right] = 255
-    shown = boxed(size, store, flip=flip, rotate_deg=rotate, scale=scale, translate=translate, crop=crop)
+    turn = turn and size[0] == size[1]
+    shown = boxed(size, store, flip=flip, turn=turn, rotate_deg=rotate, scale=scale, translate=translate, crop=crop)
     x, found = shown.changed(image, rows((left, top, right, bottom)), np.array([7]), epoch)
     painted = shown.preprocess.levels(x)[0, 0] > (0.3 if rotate else 0.5)  # the tip of a turned corner is thin
     if found[0, 0, 0] < 0:
@@ -96,6 +99,19 @@ def test_what_is_painted_is_where_its_box_is(
 )
 def test_a_box_by_hand(changes: dict[str, Any], expected: tuple[float, ...]) -> None:
     found = move_boxes(rows((2, 1, 6, 4)), still(1, **changes), (10, 20), (10, 20))
+    assert found[0, 0, 1:].tolist() == pytest.approx(list(expected))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, (1, 2, 4, 6)),
+        ({"flip": [True, False]}, (16, 2, 19, 6)),  # mirrored first
+        ({"shift": [1, 2]}, (0, 0, 3, 4)),
+    ],
+)
+def test_a_turned_box_by_hand(changes: dict[str, Any], expected: tuple[float, ...]) -> None:
+    found = move_boxes(rows((2, 1, 6, 4)), still(1, turn=True, **changes), (20, 20), (20, 20))
     assert found[0, 0, 1:].tolist() == pytest.approx(list(expected))
 
 

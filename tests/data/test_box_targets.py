@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convlens.config import Config, DataConfig
+from convlens.config import Config
 from convlens.data import beside
 from convlens.data.box_targets import (
     box_strata,
@@ -23,9 +23,11 @@ from convlens.data.box_targets import (
 )
 from convlens.data.boxes import Box, boxes_text
 from convlens.data.classes import Classes
-from convlens.data.image import encode_png
+from convlens.data.input import Wanted, choose_input, make_preprocess
+from convlens.data.opening import open_all
+from convlens.data.pixels import encode_png
 from convlens.data.policy import ImagePolicy
-from convlens.data.prepare import Wanted, choose_input, make_preprocess, open_all, prepare
+from convlens.data.prepare import prepare
 from convlens.data.preprocess import Preprocess
 from convlens.data.record import Record, Source
 from convlens.data.shapes_set import make_shapes
@@ -33,6 +35,7 @@ from convlens.data.sources import open_source
 from convlens.data.store import scan
 from convlens.data.targets import make_targets
 from convlens.errors import ClassMismatch, ConfigError, DataError
+from convlens.options import DataConfig
 
 
 def preprocess(store: tuple[int, int], fit: Any, size: tuple[int, int] | None = None) -> Preprocess:

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convlens.config import AugmentConfig
 from convlens.data.augment import resolve
 from convlens.data.draws import _key, bits, draw, draw_mix, uniform
+from convlens.options import AugmentConfig
 
 MANY = np.arange(100_000)
 
@@ -55,15 +55,17 @@ def test_no_two_samples_share_their_bits() -> None:
     assert len(np.unique(bits(0, 0, MANY, "order"))) == len(MANY)
 
 
-@pytest.mark.parametrize(("flip", "axes"), [("horizontal", [1]), ("vertical", [0]), ("both", [0, 1])])
-def test_mirroring_shows_every_state_once_in_a_round(flip: str, axes: list[int]) -> None:
-    states = 2 ** len(axes)
+@pytest.mark.parametrize("turn", [False, True])
+@pytest.mark.parametrize(("flip", "axes"), [("none", []), ("horizontal", [1]), ("vertical", [0]), ("both", [0, 1])])
+def test_mirroring_and_turning_show_every_state_once_in_a_round(flip: str, axes: list[int], turn: bool) -> None:
+    states, changed = 2 ** (len(axes) + turn), [*axes, *[2] * turn]
     for start in (0, 5):
-        epochs = [draw(config(flip=flip), 0, start + e, MANY, (8, 8)).flip for e in range(states)]
-        codes = np.stack([flips[:, 0] * 2 + flips[:, 1] for flips in epochs])
+        drawn = [draw(config(flip=flip, turn=turn), 0, start + e, MANY, (8, 8)) for e in range(states)]
+        ways = np.stack([np.column_stack([one.flip, one.turn]) for one in drawn])
+        codes = ways @ [2, 1, 4]
         assert all(len(np.unique(codes[:, i])) == states for i in range(0, len(MANY), 1000))
-        assert not np.stack(epochs)[:, :, [axis for axis in (0, 1) if axis not in axes]].any()
-    shares = np.bincount(codes[0], minlength=4) / len(MANY)
+        assert not ways[:, :, [way for way in (0, 1, 2) if way not in changed]].any()
+    shares = np.bincount(codes[0], minlength=8) / len(MANY)
     assert np.allclose(shares[shares > 0], 1 / states, atol=0.01)
 
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convlens.config import DataConfig
 from convlens.data.idx import MAX_BYTES, find_idx_sets, is_idx_name, read_idx, read_idx_file, read_idx_folder
 from convlens.data.sources import open_source
 from convlens.errors import DataError
+from convlens.options import DataConfig
 
 CODES = {"uint8": 8, "int8": 9, "int16": 11, "int32": 12, "float32": 13, "float64": 14}
 

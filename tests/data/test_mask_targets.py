@@ -8,17 +8,15 @@ import numpy as np
 import pytest
 
 import scenes
-from convlens.config import DataConfig
 from convlens.data import mask_targets
 from convlens.data.fitting import fit_mask
-from convlens.data.image import encode_png
 from convlens.data.mask_targets import read_masks, understand
 from convlens.data.policy import ImagePolicy
 from convlens.data.preprocess import Preprocess
 from convlens.data.sources import Source, open_source
 from convlens.data.store import Store, build_store
 from convlens.errors import DataError
-from convlens.experiment import check
+from convlens.options import DataConfig
 
 
 def preprocess(side: int = 16, fit: str = "pad") -> Preprocess:
@@ -119,15 +117,3 @@ def test_values_that_cannot_be_understood_are_shown(tmp_path: Path) -> None:
         opened(scenes.masked(tmp_path / "empty", values=0, n=4))
     with pytest.raises(DataError, match=r"data\.mask_values says nothing of 255"):
         opened(scenes.masked(tmp_path / "odd", n=4), mask_values={"0": "a", "1": "b"})
-
-
-def test_a_look_at_the_data_finds_masks_that_do_not_fit(tmp_path: Path) -> None:
-    root = scenes.masked(tmp_path)
-    images, masks = root / "images", root / "masks"
-    name = sorted(masks.iterdir())[2].name
-    (masks / name).write_bytes(encode_png(np.zeros((5, 7, 1), np.uint8)))
-    _, health = check(str(images), task="segment", masks=str(masks))
-    (wrong,) = [finding for finding in health.findings if finding.kind == "bad-mask"]
-    assert wrong.severity == "error"
-    assert "the mask is 5 x 7 pixels" in wrong.message
-    assert len(wrong.records) == 1

@@ -8,13 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convlens.config import AugmentConfig, Config
+from convlens.config import Config
 from convlens.data.augment import Augment, resolve
 from convlens.data.mosaic import Mosaic, draw_mosaic, mosaic_boxes, mosaic_pictures
 from convlens.data.policy import ImagePolicy
 from convlens.data.preprocess import Preprocess
 from convlens.data.present import Boxed, make_present
 from convlens.errors import ConfigError
+from convlens.options import AugmentConfig
 from convlens.tasks.catalog import require_options
 
 SIZE = (24, 20)

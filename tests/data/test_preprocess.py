@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from convlens.data.image import encode_png
+from convlens.data.pixels import encode_png
 from convlens.data.policy import Decoded, ImagePolicy
 from convlens.data.preprocess import Preprocess
 from convlens.data.sources import Record, Source

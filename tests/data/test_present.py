@@ -10,12 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convlens.config import AugmentConfig
 from convlens.data.augment import Augment, resolve
 from convlens.data.noise import Noise
 from convlens.data.policy import ImagePolicy
 from convlens.data.preprocess import Preprocess
 from convlens.data.present import Labelled, Masked, Pictured, make_present
+from convlens.options import AugmentConfig
 
 MEAN, STD = (0.3, 0.5), (0.2, 0.25)
 SIZE, STORE = (6, 8), (9, 12)

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convlens.config import DataConfig
 from convlens.data import folders
 from convlens.data.findings import Finding
 from convlens.data.sources import Record, Source, open_source
 from convlens.errors import ConfigError, DataError
+from convlens.options import DataConfig
 
 AUTO = DataConfig()
 posix = pytest.mark.skipif(sys.platform == "win32", reason="links, pipes and byte names are made the POSIX way")
@@ -392,7 +392,7 @@ def test_a_column_without_a_table_is_an_unused_option(root):
 def test_listing_needs_neither_torch_nor_a_decoder(root):
     fill(root, "a/1.jpg", "b/1.jpg")
     code = (
-        "import sys; from convlens.config import DataConfig; from convlens.data.sources import open_source; "
+        "import sys; from convlens.options import DataConfig; from convlens.data.sources import open_source; "
         f"open_source({str(root)!r}, DataConfig()); "
         "print([m for m in ('torch', 'PIL', 'sklearn', 'pyarrow') if m in sys.modules])"
     )

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convlens.config import DataConfig
 from convlens.data.labels import label_text, look_alikes, odd_characters
 from convlens.data.sources import Source, open_source
 from convlens.data.tables import read_table
 from convlens.errors import ConfigError, DataError
+from convlens.options import DataConfig
 
 AUTO = DataConfig()
 

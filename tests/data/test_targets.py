@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import scenes
-from convlens.config import DataConfig
 from convlens.data.classes import Classes
 from convlens.data.mask_targets import understand
 from convlens.data.policy import ImagePolicy
@@ -18,6 +17,7 @@ from convlens.data.sources import Source, open_source
 from convlens.data.store import build_store
 from convlens.data.targets import Targets, make_targets, names_of_outputs
 from convlens.errors import ClassMismatch, DataError
+from convlens.options import DataConfig
 
 IMAGES, MASKS = scenes.scenes(30, kinds=2)
 

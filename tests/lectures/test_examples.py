@@ -140,12 +140,12 @@ def test_a_broken_rule_in_a_table_is_noticed(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_broken_network_score_or_callback_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from convlens.metrics import classification
+    from convlens.metrics import confusion
     from convlens.models import lenet
     from convlens.training.callbacks import EarlyStopping
 
     for home, name, id in (
-        (classification, "precisions", "003-D-metrics"),
+        (confusion, "precisions", "003-D-metrics"),
         (lenet, "lenet5", "002-D-lenet5"),
         (EarlyStopping, "on_epoch_end", "002-D-callbacks"),
     ):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convlens.data.image import ImagePolicy, decode
+from convlens.data.image import decode
+from convlens.data.policy import ImagePolicy
 from convlens.errors import BadImage, ConfigError, ShapeError
 from convlens.lectures.photo import ACROSS, TILE_PX, drawn_picture, filter_file, read_picture, sheet
 from convlens.reference import KERNELS, conv2d

@@ -17,7 +17,6 @@ from convlens.metrics.calibration import (
     fit_temperature,
     reliability,
     softmax,
-    thin,
 )
 from convlens.metrics.decision import AbstainRule, Threshold, abstain_threshold, choose_threshold, decide, risk_coverage
 
@@ -245,11 +244,3 @@ def test_risk_rises_with_coverage_and_ends_at_the_error_rate() -> None:
     assert ties["coverage"] == pytest.approx([2 / 3, 1.0])
     assert ties["risk"] == pytest.approx([1 / 2, 1 / 3])
     assert risk_coverage(np.zeros((0, 2)), np.zeros(0, dtype=int))["risk"] == []
-
-
-@pytest.mark.parametrize("length", [0, 1, 2, 199, 200, 201, 10_000])
-def test_thinned_curves_keep_their_ends(length: int) -> None:
-    kept = thin(length)
-    assert len(kept) == min(length, 200)
-    if length:
-        assert (kept[0], kept[-1]) == (0, length - 1)

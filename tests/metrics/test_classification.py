@@ -14,13 +14,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from convlens.errors import ConfigError, DataError, ShapeError
-from convlens.metrics.classification import (
-    Tally,
-    classification_report,
-    confusion,
-    first_of_each,
-    headline,
-)
+from convlens.metrics.classification import classification_report, first_of_each, headline
+from intervals import scores_of
 
 
 def sure(predicted: list[int] | np.ndarray, k: int) -> np.ndarray:
@@ -106,15 +101,6 @@ def test_scores_equal_scikit_learn(n: int, k: int) -> None:
         assert report["average_precision"]["value"] == pytest.approx(expected)
 
 
-def scores_of(report: Any) -> list[dict[str, Any]]:
-    """Every stored interval, wherever it stands."""
-    if isinstance(report, dict):
-        if {"value", "low", "high", "n"} <= set(report):
-            return [report]
-        return [one for value in report.values() for one in scores_of(value)]
-    return [one for value in report for one in scores_of(value)] if isinstance(report, list) else []
-
-
 @pytest.mark.parametrize("k", [2, 4])
 def test_every_score_has_an_interval_around_it(k: int) -> None:
     probabilities, targets = random_case(150, k, seed=k)
@@ -162,29 +148,6 @@ def test_no_samples_is_a_report_not_a_crash(k: int) -> None:
     json.dumps(report, allow_nan=False)
 
 
-def test_one_class_alone_has_no_curves() -> None:
-    report = classification_report(sure([1, 1, 0], 2), np.array([1, 1, 1]), ["no", "yes"])
-    assert report["roc"] is None
-    assert report["precision_recall"] is None
-    assert report["auc"]["value"] is None
-    assert report["auc"]["n"] == 3
-
-
-def test_curves_are_thinned_and_keep_their_ends() -> None:
-    probabilities, targets = random_case(3000, 2, seed=8)
-    report = classification_report(probabilities, targets, ["no", "yes"])
-    roc, curve = report["roc"], report["precision_recall"]
-    assert len(roc["threshold"]) == len(roc["true_positive_rate"]) == len(roc["false_positive_rate"]) == 200
-    assert (roc["false_positive_rate"][0], roc["true_positive_rate"][0], roc["threshold"][0]) == (0.0, 0.0, None)
-    assert (roc["false_positive_rate"][-1], roc["true_positive_rate"][-1]) == (1.0, 1.0)
-    assert len(curve["recall"]) == 200
-    assert (curve["recall"][0], curve["recall"][-1], curve["precision"][-1]) == (1.0, 0.0, 1.0)
-    assert curve["threshold"][-1] is None
-    assert None not in curve["threshold"][:-1]
-    area = reference.auc(roc["false_positive_rate"], roc["true_positive_rate"])
-    assert area == pytest.approx(report["auc"]["value"], abs=0.01)
-
-
 def test_the_threshold_decides_and_abstaining_is_reported_beside() -> None:
     probabilities = np.array([[0.65, 0.35], [0.9, 0.1], [0.05, 0.95], [0.45, 0.55]])
     targets = np.array([1, 0, 1, 0])
@@ -220,44 +183,6 @@ def test_errors_name_what_came() -> None:
         classification_report(good, targets, ["a", "b"], train_counts=[1, 2, 3])
     with pytest.raises(DataError, match=r"not all 0; got \[0, 0\]"):
         classification_report(good, targets, ["a", "b"], train_counts=[0, 0])
-    with pytest.raises(DataError, match=r"predictions must lie in 0\.\.1 for 2 classes; got 0\.\.2"):
-        confusion(np.array([0, 1]), np.array([0, 2]), 2)
-    with pytest.raises(DataError, match=r"targets must lie in 0\.\.1"):
-        confusion(np.array([-1, 1]), np.array([0, 1]), 2)
-    with pytest.raises(ShapeError, match=r"got \(2,\) and \(1,\)"):
-        confusion(np.array([0, 1]), np.array([0]), 2)
-    with pytest.raises(ShapeError, match="got 2 and 3"):
-        Tally(2).merge(Tally(3))
-
-
-@settings(deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=60),
-    st.integers(1, 60),
-    st.integers(1, 60),
-)
-def test_scores_do_not_depend_on_the_batches(pairs: list[tuple[int, int]], size: int, cut: int) -> None:
-    data = np.array(pairs, dtype=np.int64).reshape(-1, 2)
-    whole, batched, first, second = (Tally(4) for _ in range(4))
-    whole.update(data[:, 0], data[:, 1])
-    for start in range(0, len(data), size):
-        batch = data[start : start + size]
-        batched.update(batch[:, 0], batch[:, 1])
-    second.update(data[cut:, 0], data[cut:, 1])
-    first.update(data[:cut, 0], data[:cut, 1])
-    second.merge(first)
-    for other in (batched, second):
-        assert other.n == len(data)
-        assert np.array_equal(other.matrix, whole.matrix)
-        assert repr(other.scores()) == repr(whole.scores())
-
-
-def test_an_epoch_is_not_the_mean_of_its_batches() -> None:
-    tally = Tally(2)
-    tally.update(np.array([0, 0, 0]), np.array([0, 0, 0]))
-    tally.update(np.array([1]), np.array([0]))
-    assert tally.scores() == pytest.approx({"accuracy": 0.75, "balanced_accuracy": 0.5, "macro_f1": 3 / 7})
-    assert all(np.isnan(value) for value in Tally(3).scores().values())
 
 
 def test_the_same_seed_gives_the_same_report() -> None:

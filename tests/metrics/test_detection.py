@@ -17,8 +17,8 @@ from convlens.metrics.centre_box import CentreBox, centre_box
 from convlens.metrics.detection import ScoreThreshold, choose_threshold, detection_report
 from convlens.metrics.detection_tally import DetectionTally
 from convlens.metrics.interval import wilson
+from convlens.metrics.jackknife import SHARE, jackknife_interval
 from convlens.metrics.matching import AREAS_PX, IOU_THRESHOLDS, LEFT_OUT, RIGHT, WRONG, box_iou
-from convlens.metrics.regression import SHARE, jackknife_interval
 
 Image = dict[str, np.ndarray]
 Rows = Sequence[Sequence[float]]

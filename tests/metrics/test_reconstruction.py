@@ -15,6 +15,7 @@ from scipy import stats
 
 from convlens.errors import ConfigError, DataError, ShapeError
 from convlens.metrics.interval import wilson
+from convlens.metrics.jackknife import AT_MOST_ONE, POSITIVE, Scale, mean_score
 from convlens.metrics.reconstruction import (
     NonLocalMeans,
     fit_non_local_means,
@@ -24,7 +25,6 @@ from convlens.metrics.reconstruction import (
     reconstruction_report,
     ssim,
 )
-from convlens.metrics.regression import AT_MOST_ONE, POSITIVE, Scale, mean_score
 
 
 def random_images(n: int, seed: int, shape: tuple[int, ...] = (3, 14, 17)) -> tuple[np.ndarray, np.ndarray]:

@@ -10,40 +10,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 from sklearn import metrics as reference
 
 from convlens.errors import ConfigError, DataError, ShapeError
-from convlens.metrics.interval import wilson
-from convlens.metrics.regression import (
-    AT_MOST_ONE,
-    PLAIN,
-    POSITIVE,
-    SHARE,
-    ErrorBar,
-    Scale,
-    conformal_rank,
-    fit_error_bar,
-    jackknife_interval,
-    mean_score,
-    regression_report,
-    training_constants,
-)
+from convlens.metrics.conformal import ErrorBar, fit_error_bar
+from convlens.metrics.jackknife import AT_MOST_ONE, PLAIN, POSITIVE, jackknife_interval
+from convlens.metrics.regression import regression_report, training_constants
+from intervals import scores_of
 
 
 def random_case(n: int, t: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(seed)
     true = generator.normal(5.0, 2.0, size=(n, t)) * np.arange(1, t + 1)
     return true + generator.normal(0.3, 1.0, size=(n, t)), true
-
-
-def scores_of(report: Any) -> list[dict[str, Any]]:
-    """Every stored interval, wherever it stands."""
-    if isinstance(report, dict):
-        if {"value", "low", "high", "n"} <= set(report):
-            return [report]
-        return [one for value in report.values() for one in scores_of(value)]
-    return [one for value in report for one in scores_of(value)] if isinstance(report, list) else []
 
 
 @pytest.fixture(scope="module")
@@ -216,48 +195,6 @@ def test_errors_name_what_came() -> None:
         regression_report(np.zeros(3), np.zeros(3), ["a"], level=95)
 
 
-def test_a_mean_has_students_interval() -> None:
-    values = np.random.default_rng(0).normal(3.0, 2.0, size=15)
-    interval = mean_score(values)
-    low, high = stats.t.interval(0.95, 14, values.mean(), stats.sem(values))
-    assert (interval.value, interval.low, interval.high, interval.n) == pytest.approx((values.mean(), low, high, 15))
-
-
-def test_what_is_not_finite_is_left_out_of_a_mean_and_counted() -> None:
-    score = mean_score(np.array([1.0, np.inf, 3.0, np.nan]), missing="no number")
-    assert (score.value, score.n, score.note) == (2.0, 2, "mean over 2 of 4 samples; the others have no number")
-    nothing = mean_score(np.array([np.nan, np.nan]), missing="no number")
-    assert (math.isnan(nothing.value), nothing.note) == (True, "all 2 samples have no number")
-    assert mean_score(np.zeros(0)).note == "no samples"
-
-
-def test_intervals_keep_to_the_range_of_the_score() -> None:
-    share = mean_score(np.array([0.99, 0.2, 0.98, 0.97]), scale=SHARE)
-    assert 0.0 < share.low < share.value < share.high < 1.0
-    error = mean_score(np.array([0.01, 3.0, 0.02]), scale=POSITIVE)
-    assert 0.0 < error.low < error.value < error.high < math.inf
-    bordering = mean_score(np.array([1.0, 1.0, 1.0, 0.4]), scale=SHARE)  # without the last, 1: no log-odds
-    assert bordering.high == 1.0
-    assert bordering.low == pytest.approx(mean_score(np.array([1.0, 1.0, 1.0, 0.4])).low)
-    hopeless = mean_score(np.array([0.0, 0.0, 0.0, 0.6]), scale=SHARE)
-    assert (hopeless.low, hopeless.high) == (0.0, mean_score(np.array([0.0, 0.0, 0.0, 0.6])).high)
-    far = mean_score(np.array([1e-3, 1e9]), 0.99, POSITIVE)  # the exponential of its upper end would overflow
-    assert (far.low, far.high) == (0.0, mean_score(np.array([1e-3, 1e9]), 0.99).high)
-
-
-@pytest.mark.parametrize(("value", "successes"), [(1.0, 8), (0.0, 0)])
-def test_few_perfect_or_hopeless_images_are_not_certainty(value: float, successes: int) -> None:
-    found, expected = mean_score(np.full(8, value), scale=SHARE), wilson(successes, 8)
-    assert (found.value, found.low, found.high) == (value, expected.low, expected.high)
-
-
-@pytest.mark.parametrize("scale", [PLAIN, POSITIVE, SHARE, AT_MOST_ONE])
-def test_scales_rise_and_lead_back(scale: Scale) -> None:
-    x = np.linspace(max(scale.low, -4.0) + 0.01, min(scale.high, 4.0) - 0.01, 50)
-    assert scale.back(scale.to(x)) == pytest.approx(x)
-    assert np.all(np.diff(scale.to(x)) > 0)
-
-
 @pytest.mark.parametrize("n", [8, 40])
 def test_intervals_hold_as_often_as_they_say(n: int) -> None:
     # y = x + noise, so RMSE 1, MAE sqrt(2 / pi) and R2 = 4 / 5 in the long run
@@ -273,34 +210,8 @@ def test_intervals_hold_as_often_as_they_say(n: int) -> None:
         assert 0.89 <= count / 300 <= 0.985, name
 
 
-def test_an_error_bar_by_hand() -> None:
-    # 9 residuals at level 0.8: the 8th smallest
-    residuals = np.array([5, -1, 9, 2, -3, 4, 8, -7, 6], dtype=float)
-    bar = fit_error_bar(np.full(9, 10.0), 10.0 + residuals, level=0.8)
-    assert (bar.half_width, bar.level, bar.n) == (8.0, 0.8, 9)
-    assert ErrorBar.from_json(json.loads(json.dumps(bar.to_json()))) == bar
+def test_the_coverage_of_an_error_bar_is_counted() -> None:
+    bar = ErrorBar(8.0, 0.8, 9)
     report = regression_report(np.zeros(4), np.array([8.0, -8.0, 8.1, 0.0]), ["x"], error_bars=[bar])
     found = report["per_target"][0]["error_bar"]
     assert (found["half_width"], found["coverage"]["value"], found["coverage"]["n"]) == (8.0, 0.75, 4)
-
-
-def test_a_promise_needs_enough_samples() -> None:
-    assert [conformal_rank(n, 0.9) for n in (9, 10, 19, 99)] == [9, 10, 18, 90]
-    with pytest.raises(DataError, match=r"for 0\.9 of new samples takes at least 9 validation samples; got 8"):
-        conformal_rank(8, 0.9)
-    with pytest.raises(DataError, match="at least 19 validation samples; got 0"):
-        fit_error_bar(np.zeros(0), np.zeros(0), level=0.95)
-    with pytest.raises(ShapeError, match=r"one target, \(N,\); got \(9, 1\)"):
-        fit_error_bar(np.zeros((9, 1)), np.zeros((9, 1)))
-
-
-@pytest.mark.parametrize(("n", "level"), [(19, 0.9), (30, 0.8), (9, 0.9)])
-def test_error_bars_hold_on_average_and_no_more_than_needed(n: int, level: float) -> None:
-    generator = np.random.default_rng(n)
-    inside = 0.0
-    for _ in range(1500):
-        bar = fit_error_bar(np.zeros(n), generator.standard_t(3, size=n), level)
-        inside += 1 - 2 * stats.t.sf(bar.half_width, 3)
-    exact = conformal_rank(n, level) / (n + 1)
-    assert exact >= level
-    assert inside / 1500 == pytest.approx(exact, abs=0.01)

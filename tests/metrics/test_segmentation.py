@@ -1,4 +1,4 @@
-"""Segmentation scores: hand-worked maps, equality with scikit-learn and scikit-image, ignored pixels, and baselines."""
+"""The segmentation report: hand-worked maps, equality with scikit-learn, intervals over images, and baselines."""
 
 from __future__ import annotations
 
@@ -12,49 +12,14 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score, jaccard_score
 
 from convlens.errors import ConfigError, DataError, ShapeError
+from convlens.metrics.boundary import boundary_f1
 from convlens.metrics.interval import wilson
-from convlens.metrics.regression import SHARE, jackknife_interval
-from convlens.metrics.segmentation import (
-    PixelTally,
-    boundary_f1,
-    foreground_dice,
-    foreground_map,
-    ious,
-    otsu_map,
-    otsu_polarity,
-    otsu_threshold,
-    segmentation_report,
-)
-
-Pairs = list[tuple[np.ndarray, np.ndarray]]
-
-
-def tally_of(pairs: Pairs, k: int, **options: Any) -> PixelTally:
-    tally = PixelTally(k, **options)
-    for true, predicted in pairs:
-        tally.add(true, predicted)
-    return tally
-
-
-def random_pairs(n: int, k: int, seed: int, wrong: float = 0.2) -> Pairs:
-    """Images of different sizes; some pixels, more in some images than in others, are called something else."""
-    generator = np.random.default_rng(seed)
-    pairs = []
-    for _ in range(n):
-        shape = tuple(generator.integers(6, 14, size=2))
-        true = generator.integers(k, size=shape)
-        flip = generator.random(shape) < wrong * generator.uniform(0, 2)
-        pairs.append((true, np.where(flip, generator.integers(k, size=shape), true)))
-    return pairs
-
-
-def scores_of(report: Any) -> list[dict[str, Any]]:
-    """Every stored interval, wherever it stands."""
-    if isinstance(report, dict):
-        if {"value", "low", "high", "n"} <= set(report):
-            return [report]
-        return [one for value in report.values() for one in scores_of(value)]
-    return [one for value in report for one in scores_of(value)] if isinstance(report, list) else []
+from convlens.metrics.jackknife import SHARE, jackknife_interval
+from convlens.metrics.otsu import foreground_map, otsu_map
+from convlens.metrics.pixel_tally import PixelTally, foreground_dice, ious
+from convlens.metrics.segmentation import segmentation_report
+from intervals import scores_of
+from label_maps import random_pairs, square, tally_of
 
 
 @pytest.fixture(scope="module")
@@ -149,18 +114,6 @@ def test_any_class_may_be_the_background() -> None:
     assert report["foreground_dice"]["note"] == "no class is the background"
 
 
-def test_ignored_pixels_count_nowhere() -> None:
-    pairs = random_pairs(4, 3, seed=4)
-    marked = [(np.where(np.indices(true.shape)[1] < 2, 255, true), predicted) for true, predicted in pairs]
-    careless = [(true, np.where(true == 255, 77, predicted)) for true, predicted in marked]  # no class at all
-    cut = tally_of([(true[:, 2:], predicted[:, 2:]) for true, predicted in pairs], 3)
-    for maps in (marked, careless):
-        tally = tally_of(maps, 3, ignore_index=255)
-        assert np.array_equal(tally.total, cut.total)
-        assert tally.boundaries == pytest.approx(cut.boundaries)
-        assert tally.ignored == sum(2 * len(true) for true, _ in pairs)
-
-
 @settings(deadline=None, max_examples=25)
 @given(st.permutations(range(7)), st.integers(0, 7))
 def test_neither_order_nor_batches_matter(order: list[int], cut: int) -> None:
@@ -232,44 +185,7 @@ def test_intervals_of_the_mean_iou_hold_as_often_as_they_say() -> None:
     assert 0.9 <= held / 120 <= 0.99
 
 
-def square(top: int, left: int, size: int = 6, side: int = 20) -> np.ndarray:
-    region = np.zeros((side, side), dtype=bool)
-    region[top : top + size, left : left + size] = True
-    return region
-
-
-def test_boundaries_by_hand() -> None:
-    true = square(5, 5)
-    assert boundary_f1(true, true, 0.0) == 1.0
-    # Moved by 3: of 20 boundary pixels 6 lie on the true outline, and 4 more beside one of these
-    moved = square(5, 8)
-    assert boundary_f1(true, moved, 2.9) < 1.0
-    assert boundary_f1(true, moved, 3.0) == 1.0
-    assert boundary_f1(true, moved, 0.0) == pytest.approx(6 / 20)
-    assert boundary_f1(true, moved, 1.0) == pytest.approx((6 + 4) / 20)
-    assert boundary_f1(true, square(14, 14), 2.0) == 0.0
-
-
-def test_the_distance_between_boundaries_is_euclidean() -> None:
-    one, other = np.zeros((9, 9), dtype=bool), np.zeros((9, 9), dtype=bool)
-    one[2, 2] = other[4, 4] = True
-    assert boundary_f1(one, other, 2.0) == 0.0
-    assert boundary_f1(one, other, 2.83) == 1.0
-
-
-def test_precision_and_recall_of_boundaries_both_count() -> None:
-    true, extra = square(2, 2), square(2, 2) | square(12, 12)
-    assert boundary_f1(true, extra, 1.0) == pytest.approx(2 * 0.5 * 1.0 / 1.5)
-    assert boundary_f1(extra, true, 1.0) == pytest.approx(2 * 0.5 * 1.0 / 1.5)
-
-
-def test_boundaries_that_are_none() -> None:
-    nothing, everything = np.zeros((6, 6), dtype=bool), np.ones((6, 6), dtype=bool)
-    assert np.isnan(boundary_f1(nothing, nothing))
-    assert np.isnan(boundary_f1(everything, everything))  # the border of the image is no boundary
-    assert boundary_f1(square(0, 0, 3, 6), nothing) == 0.0
-    half = np.arange(36).reshape(6, 6) % 6 < 3
-    assert np.isnan(boundary_f1(half, half, valid=np.arange(36).reshape(6, 6) % 6 != 3))  # the rest is ignored
+def test_images_without_a_boundary_are_left_out_of_its_mean() -> None:
     true = np.zeros((8, 8), dtype=int)
     report = segmentation_report(tally_of([(true, true), (true, square(2, 2, 3, 8).astype(int))], 2), ["a", "b"])
     assert report["boundary_f1"]["value"] == 0.0
@@ -289,60 +205,6 @@ def test_the_mean_over_boundaries_leaves_the_background_out() -> None:
     without = segmentation_report(tally_of(pairs, 3, tolerance_px=None), "abc")
     assert without["boundary_f1"]["note"] == "boundaries were not compared"
     assert without["mean_iou"] == report["mean_iou"]
-
-
-def test_otsu_by_hand() -> None:
-    assert otsu_threshold(np.array([0, 0, 10, 10, 10])) == 5.0
-    assert otsu_threshold(np.array([[0.1, 0.2], [0.9, 0.8]])) == pytest.approx(0.5)
-    assert otsu_threshold(np.full((3, 3), 7)) is None
-    grey = np.array([[10, 200], [220, 15]])
-    assert otsu_map(grey, bright=True).tolist() == [[0, 1], [1, 0]]
-    assert otsu_map(grey, bright=False).tolist() == [[1, 0], [0, 1]]
-    for bright in (True, False):
-        assert otsu_map(np.full((2, 2), 7), bright=bright).tolist() == [[0, 0], [0, 0]]
-
-
-@settings(deadline=None)
-@given(st.lists(st.integers(0, 30), min_size=2, max_size=40))
-def test_no_threshold_parts_better(values: list[int]) -> None:
-    grey = np.array(values)
-    chosen = otsu_threshold(grey)
-    if len(set(values)) == 1:
-        assert chosen is None
-        return
-    assert chosen is not None
-
-    def within(threshold: float) -> float:
-        parts = grey[grey > threshold], grey[grey <= threshold]
-        return sum(float(((part - part.mean()) ** 2).sum()) for part in parts)
-
-    assert within(chosen) == pytest.approx(min(within(t + 0.5) for t in range(min(values), max(values))))
-
-
-def test_otsu_equals_scikit_image() -> None:
-    filters = pytest.importorskip("skimage.filters")
-    generator = np.random.default_rng(0)
-    for _ in range(20):
-        values = np.concatenate([generator.normal(80, 20, 600), generator.normal(160, 25, 300)])
-        grey = values.clip(0, 255).astype(np.uint8)
-        threshold = otsu_threshold(grey)
-        assert threshold is not None
-        assert np.array_equal(grey > threshold, grey > filters.threshold_otsu(grey))
-
-
-def test_the_polarity_is_the_better_one_on_training_images() -> None:
-    true = square(5, 5).astype(int)
-    dark, bright = np.where(true, 30, 200), np.where(true, 200, 30)
-    assert otsu_polarity([(bright, true), (bright, true), (dark, true)]) is True
-    assert otsu_polarity([(dark, true)]) is False
-    # Only ignored pixels speak for the bright side
-    ignored = np.indices(true.shape)[0] > 11
-    pair = np.where(ignored, 220, np.where(true, 30, 100)), np.where(ignored, 255, true)
-    assert otsu_polarity([pair], ignore_index=255) is False
-    assert otsu_polarity([pair]) is True
-    assert otsu_polarity([(dark, 1 - true)], background=1) is False
-    with pytest.raises(ShapeError, match=r"got \(4, 4\) and \(4, 4, 3\)"):
-        otsu_polarity([(np.zeros((4, 4, 3)), np.zeros((4, 4), dtype=int))])
 
 
 def test_a_baseline_of_two_classes_stands_beside_more() -> None:
@@ -406,18 +268,6 @@ def test_every_score_has_an_interval_around_it() -> None:
 
 
 def test_errors_name_what_came() -> None:
-    with pytest.raises(ShapeError, match=r"both be \(H, W\); got \(2, 3\) and \(3, 2\)"):
-        PixelTally(2).add(np.zeros((2, 3), dtype=int), np.zeros((3, 2), dtype=int))
-    with pytest.raises(DataError, match=r"predictions must lie in 0\.\.1 for 2 classes; got 0\.\.2"):
-        PixelTally(2).add(np.array([[0, 1]]), np.array([[0, 2]]))
-    with pytest.raises(DataError, match=r"targets must lie in 0\.\.1"):
-        PixelTally(2).add(np.array([[0, 255]]), np.array([[0, 1]]))
-    with pytest.raises(ConfigError, match=r"must not be one of the classes 0\.\.1; got 1"):
-        PixelTally(2, ignore_index=1)
-    with pytest.raises(ConfigError, match="at least 0 px; got -1"):
-        PixelTally(2, tolerance_px=-1)
-    with pytest.raises(ShapeError, match=r"got \(2, None, 2\.0\) and \(3, None, 2\.0\)"):
-        PixelTally(2).merge(PixelTally(3))
     with pytest.raises(ShapeError, match="each of the 2 classes; got 3"):
         segmentation_report(PixelTally(2), "abc")
     with pytest.raises(ConfigError, match=r"classes 0\.\.1, or None; got 2"):

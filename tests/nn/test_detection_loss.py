@@ -67,8 +67,9 @@ def test_by_hand() -> None:
 def test_sums_over_those_that_answer_divided_by_their_number() -> None:
     outputs, targets = scene(4, 60, 5, 3, 128.0)
     box = objectness = label = count = 0.0
-    for image, objects in zip(outputs.detach(), targets, strict=True):
-        for row, answer in zip(image, assign(image, objects).tolist(), strict=True):
+    answers = assign(outputs.detach(), targets).tolist()
+    for image, objects, known in zip(outputs.detach(), targets, answers, strict=True):
+        for row, answer in zip(image, known, strict=True):
             fit = 0.0
             if answer >= 0:
                 count += 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from convlens.data.image import text_mask
 from convlens.errors import ShapeError
 from convlens.metrics.detection_tally import DetectionTally
 from convlens.report.boxes_drawn import GREY, draw_boxes, draw_pair, draw_targets, enlarged
@@ -67,15 +66,6 @@ def test_a_label_stays_inside_the_picture() -> None:
     picture = draw_boxes(image, np.array([[50, 0, 60, 9]]), [1], ["a long name"])
     assert picture.shape == image.shape
     assert painted(picture, class_colour(2))[:8, :20].any()
-
-
-@pytest.mark.parametrize("text", ["", "cat", "\u03b1\u4e2d", "x" * 300])
-def test_a_line_of_text_is_ink(text: str) -> None:
-    ink = text_mask(text, 16)
-    assert ink.ndim == 2
-    assert 0 <= ink.min() <= ink.max() <= 1
-    assert bool(text.strip()) == bool(ink.any())
-    assert 4 <= text_mask("Ag", 16).shape[0] < text_mask("Ag", 32).shape[0] <= 32
 
 
 def test_targets_are_drawn_without_rows_that_fill_up() -> None:

@@ -9,11 +9,22 @@ import numpy as np
 from convlens.metrics.detection_tally import DetectionTally
 from convlens.report.boxes_page import BASELINE, box_reading, box_sections, box_tables, shown_counts
 from convlens.report.figures import precision_recall_of_classes
+from convlens.report.reading import NONE
 from convlens.report.sections import Shot
 from convlens.report.tables import tables_of
 from convlens.tasks.detect import Detect
 from convlens.tasks.task import Seen
 
+SPEED = {
+    "image_px": [32, 48],
+    "where": "a processor",
+    "engines": [
+        {"name": "plain", "images_per_s": 12.3, "median_ms": 81.0, "slow_ms": 90.5, "n": 30, "score_off": 0.0},
+        {"name": "half", "images_per_s": 50.0, "median_ms": 20.0, "slow_ms": 21.0, "n": 4, "score_off": 0.0123},
+        {"name": "lost", "images_per_s": 50.0, "median_ms": 20.0, "slow_ms": 21.0, "n": 4, "score_off": None},
+        {"name": "file", "error": "OSError: gone"},
+    ],
+}
 LEARNED = {"box_images": 1, "mean_count": 2.0, "centre_box": {"label": 0, "width_px": 8.0, "height_px": 8.0}}
 
 
@@ -28,7 +39,7 @@ def report(**changes: Any) -> dict[str, Any]:
 
 
 def test_the_tables_say_what_the_report_says() -> None:
-    tables = box_tables(report(speed={"images_per_s": 12.3, "n": 4, "where": "a processor"}))
+    tables = box_tables(report(speed=SPEED))
     assert all(len(row) == len(table.head) for table in tables for row in table.rows)
     overall, shown, classes, sizes, detections, truths, speed = tables
     assert "32 x 32 px" in overall.title
@@ -39,7 +50,14 @@ def test_the_tables_say_what_the_report_says() -> None:
     assert [row[1] for row in sizes.rows] == ["3", "0", "0"]
     assert [row[1] for row in detections.rows if row[0].startswith(("right", "confused:", "background"))] == ["1"] * 3
     assert [row[1] for row in truths.rows] == ["1", "1", "1"]
-    assert speed.rows == [["images a second, one at a time", "12.3"], ["measured on", "a processor"]]
+    assert "single images of 32 x 48 px, from the stored image to its boxes" in speed.title
+    assert speed.title.endswith("on a processor; the last column is against plain")
+    assert speed.rows == [
+        ["plain", "12.3", "81", "90.5", "30", "0"],
+        ["half", "50", "20", "21", "4", "0.012"],
+        ["lost", "50", "20", "21", "4", NONE],
+        ["file: does not run here, OSError: gone", *[NONE] * 5],
+    ]
     assert [table.title for table in tables_of(report())] == [table.title for table in tables[:-1]]
 
 
@@ -68,6 +86,12 @@ def test_the_section_holds_curves_and_shots() -> None:
     for row in empty["per_class"]:
         row["curve"] = None
     assert box_sections(empty, [])[0].cards == []
+
+
+def test_with_many_classes_the_caption_sends_to_the_table() -> None:
+    many = report()
+    many["per_class"] = many["per_class"] * 9
+    assert box_sections(many, [])[0].cards[0].caption.endswith("the table below has them all.")
 
 
 def test_curves_are_drawn_for_the_classes_that_have_one() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from convlens.errors import ShapeError
@@ -94,6 +97,53 @@ def test_line_names_do_not_touch() -> None:
     root = ET.fromstring(figures.learning_curve(rows, "loss", None))
     named = {e.text: float(e.attrib["y"]) for e in root.iter() if e.tag.endswith("text")}
     assert abs(named["train"] - named["validation"]) >= canvas.TYPE
+
+
+@given(
+    st.lists(st.floats(-50, 300, allow_subnormal=False) | st.sampled_from([0.0, 77.0, 258.0]), max_size=30),
+    st.floats(1, 40),
+)
+def test_names_are_spread_in_their_order_a_line_apart_and_inside(heights: list[float], apart: float) -> None:
+    low, high = 0.0, 258.0
+    found = canvas.spread(heights, apart, low, high)
+    room = len(heights) < 2 or apart * (len(heights) - 1) <= high - low
+    line = apart if room else (high - low) / (len(heights) - 1)
+    order = np.argsort(heights, kind="stable")
+    assert (np.diff(found[order]) >= line - 1e-6).all()
+    assert (found >= low - 1e-6).all()
+    assert (found <= high + 1e-6).all()
+    again = canvas.spread(found.tolist(), line, low, high)
+    assert np.abs(again - found).max(initial=0) < 1e-6, "what fits is left where it is"
+
+
+def test_names_are_moved_as_little_as_possible() -> None:
+    """Against brute force: no other places on a grid, in order, apart and inside, are nearer in squares."""
+    rng, places = np.random.default_rng(0), np.array(list(itertools.product(np.arange(0, 12.01, 0.5), repeat=3)))
+    places = places[np.diff(places).min(axis=1) >= 3]
+    for _ in range(100):
+        heights = np.sort(rng.integers(-2, 15, 3)).astype(float)
+        found = canvas.spread(heights.tolist(), 3, 0, 12)
+        assert ((found - heights) ** 2).sum() <= ((places - heights) ** 2).sum(axis=1).min() + 1e-9
+
+
+@pytest.mark.parametrize("classes", [3, 8, 16])
+def test_numbers_of_curves_that_end_together_do_not_touch(classes: int) -> None:
+    curve = {"recall": [0.2, 0.5, 0.96], "precision": [1.0, 0.9, 0.12]}
+    svg = figures.precision_recall_of_classes([curve] * classes)
+    named = {e.text: (float(e.attrib["x"]), float(e.attrib["y"])) for e in ET.fromstring(svg).iter() if "x" in e.attrib}
+    numbers = [named[str(number)] for number in range(1, classes + 1)]
+    heights = np.array([y for _, y in numbers])
+    assert (np.diff(np.sort(heights)) >= canvas.TYPE).all()
+    assert heights.min() >= canvas.TOP
+    assert heights.max() <= 330 - canvas.BOTTOM + canvas.TYPE
+    assert len({x for x, _ in numbers}) == 1, "in a column"
+    assert max(x for x, _ in numbers) + 18 < canvas.WIDTH
+
+
+def test_more_curves_than_lines_have_no_numbers() -> None:
+    curve = {"recall": [0.5], "precision": [0.5]}
+    assert "17" not in texts(figures.precision_recall_of_classes([curve] * 17))
+    assert "16" in texts(figures.precision_recall_of_classes([*[curve] * 16, None]))
 
 
 def test_a_wild_first_epoch_makes_the_axis_logarithmic() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from convlens.metrics.segmentation import PixelTally, segmentation_report
+from convlens.metrics.pixel_tally import PixelTally
+from convlens.metrics.segmentation import segmentation_report
 from convlens.report.masks_page import HATCHED, SCORES, colours, mask_reading, mask_sections, mask_tables
 from convlens.report.overlay import ERROR_COLOURS, class_colour, error_map, overlay
 from convlens.report.page import RunSummary, render
@@ -81,7 +82,7 @@ def test_the_legend_holds_nothing_that_cannot_be_seen() -> None:
 
 
 def test_the_section_is_on_the_page_with_its_legend() -> None:
-    from convlens.data.image import encode_png
+    from convlens.data.pixels import encode_png
 
     strip = encode_png(np.zeros((16, 70, 3), np.uint8))
     sections = mask_sections(report(), [Shot(strip, ["mean IoU 0.5"], "a/b.png")], ("image", "true", "answer", "error"))

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 import scenes
-from convlens.config import KINDS, Config, option_names
+from convlens.config import Config, option_names
 from convlens.data.policy import ImagePolicy
 from convlens.data.preprocess import Preprocess
 from convlens.errors import ConfigError, ShapeError
 from convlens.nn.losses import cross_entropy, dice_loss, focal_loss
+from convlens.options import KINDS
 from convlens.tasks.catalog import OPTIONS_OF, TASKS, make, require_options
 from convlens.tasks.segment import LOSSES, Segment, SegmentMeter, regions
 from convlens.tasks.task import Frame, Seen

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 import rig
 import sweep
-from convlens.config import AugmentConfig, Config
+from convlens.config import Config
 from convlens.data.augment import resolve
 from convlens.data.prepare import Prepared
 from convlens.errors import ConfigError
+from convlens.options import AugmentConfig
 from convlens.training import features as module
 from convlens.training.engine import Engine
 from convlens.training.features import Features, compute_features, extract, hindrance

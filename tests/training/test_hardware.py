@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import rig
-from convlens.config import TrainConfig
 from convlens.errors import ConfigError
+from convlens.options import TrainConfig
 from convlens.training import hardware
 from convlens.training.hardware import Hardware, choose, keep_depthwise_float32, pick_device
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from convlens.config import TrainConfig
+from convlens.options import TrainConfig
 from convlens.training.optimiser import (
     AveragedWeights,
     build_optimiser,

@@ -46,6 +46,16 @@ def test_the_rate_follows_optimiser_and_batch() -> None:
     assert adam < sgd / 10
 
 
+def test_a_detector_that_starts_from_trained_weights_learns_at_a_lower_rate() -> None:
+    config = Config.build({"task": "detect", "train.batch_size": 16})
+    facts = Facts(train_images=200, size_px=320, from_scratch=True, normalised=True)
+    fresh, tuned = (complete(config, replace(facts, from_scratch=fresh)) for fresh in (True, False))
+    assert float(tuned.train.rate) < float(fresh.train.rate) / 2
+    assert tuned.train.epochs == fresh.train.epochs
+    assert float(tuned.train.depth_decay) < 1.0 == float(fresh.train.depth_decay)
+    assert "from trained weights" in tuned.origins["train.rate"] + tuned.origins["train.optimiser"]
+
+
 def test_mirror_images_of_arrows_mislead_and_of_discs_do_not() -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 60, (400, 14, 14, 1), dtype=np.uint8)

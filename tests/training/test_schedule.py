@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from convlens.config import TrainConfig
+from convlens.options import TrainConfig
 from convlens.training.schedule import rate_factor
 
 

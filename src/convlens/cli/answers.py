@@ -13,9 +13,11 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from convlens.cli.show import console
-from convlens.data.image import decode, encode_png
+from convlens.cli.show import clock_of, console
+from convlens.data.image import decode
+from convlens.data.pixels import encode_png
 from convlens.data.policy import ImagePolicy
+from convlens.data.video import VideoFrame
 from convlens.errors import ConfigError
 from convlens.files import write_atomic
 from convlens.report.overlay import class_colour, heat, overlay
@@ -51,9 +53,14 @@ class Place:
         return found
 
 
-def show_pictures(answers: Iterable[Any], images: list[Any], style: str, place: Place) -> int:
-    """Print a row for each answer as they come, and write its pictures; returns how many images could not be read."""
-    rows = list(_rows(answers, images, place))
+def show_pictures(answered: Iterable[tuple[Any, Any]], style: str, place: Place, timed: bool = False) -> int:
+    """Write the pictures of answers as they come, and print a row for each; returns how many images could not be read.
+
+    Args:
+        answered: answers with the images that they are about.
+        timed: there are frames of videos among them, so there is a column for their times.
+    """
+    rows = list(_rows(answered, place, timed))
     failed = sum(row["error"] is not None for row in rows)
     if style == "json":
         print(json.dumps(rows, indent=1, ensure_ascii=False))
@@ -63,28 +70,29 @@ def show_pictures(answers: Iterable[Any], images: list[Any], style: str, place: 
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow([_cell(column) for column in [*columns, "error"]])
         for row in rows:
-            writer.writerow([_cell(row.get(column)) for column in [*columns, "error"]])
+            writer.writerow(_cells(row, [*columns, "error"]))
         return failed
     table = Table(*map(escape, columns), box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        cells = [_cell(row.get(column)) for column in columns]
+        cells = _cells(row, columns)
         if row["error"] is not None:
-            cells[1:2] = [f"[red]{escape(row['error'])}[/]"]
+            cells[1 + timed : 2 + timed] = [f"[red]{escape(row['error'])}[/]"]
         table.add_row(*cells)
     console().print(table)
     return failed
 
 
-def _rows(answers: Iterable[Any], images: list[Any], place: Place) -> Iterator[dict[str, Any]]:
+def _rows(answered: Iterable[tuple[Any, Any]], place: Place, timed: bool) -> Iterator[dict[str, Any]]:
     used: set[str] = set()
-    for answer, image in zip(answers, images, strict=True):
-        row, written = {"image": answer.name}, list[str]()
+    for answer, image in answered:
+        row, written = {"image": answer.name, **clock_of(image, timed)}, list[str]()
+        called = image.file_name if isinstance(image, VideoFrame) else answer.name
         if answer.error is None:
             figures, draw = _told(answer)
             row |= figures
             if place.folder or place.file:
                 pictures = draw(decode(image, place.policy, answer.name).pixels)
-                written = place.write(stem_of(answer.name, [suffix for suffix, _ in pictures], used), pictures)
+                written = place.write(stem_of(called, [suffix for suffix, _ in pictures], used), pictures)
         if written:
             row["written"] = written[0]
         yield {**row, "error": answer.error}
@@ -111,17 +119,22 @@ def _told(answer: Any) -> tuple[dict[str, Any], Callable[[Any], list[Written]]]:
     raise TypeError(f"{type(answer).__name__} has no picture.")
 
 
-def require_place(task: str, out: Path | None, heatmap: Path | None, images: Sequence[Any]) -> None:
+def require_place(
+    task: str, out: Path | None, heatmap: Path | None, images: Sequence[Any], videos: bool = False
+) -> None:
     """Refuse an option that has nothing to write, one file for many images, or a place where images would be lost.
 
     Args:
         images: that are asked about.
+        videos: there are some.
 
     Raises:
         ConfigError: it says which.
     """
     if heatmap is not None and task != "anomaly":
         raise ConfigError(f"--heatmap is for models of the task anomaly; this one is of {task}. Use --out FOLDER.")
+    if heatmap is not None and videos:
+        raise ConfigError("--heatmap writes one file, and a video has many frames. Use --out FOLDER.")
     if heatmap is not None and len(images) != 1:
         raise ConfigError(f"--heatmap writes one file, and there are {len(images):,} images. Use --out FOLDER.")
     files = [image.absolute() for image in images if isinstance(image, Path)]
@@ -155,6 +168,11 @@ def stem_of(name: str, suffixes: Sequence[str], used: set[str]) -> str:
     stem += "" if number == 1 else f"-{number}"
     used.update(f"{stem}{suffix}".lower() for suffix in suffixes)
     return stem
+
+
+def _cells(row: dict[str, Any], columns: Sequence[str]) -> list[str]:
+    exact = {"time_s": f"{row['time_s']:.3f}"} if row.get("time_s") is not None else {}
+    return [_cell({**row, **exact}.get(column)) for column in columns]
 
 
 def _cell(value: Any) -> str:

@@ -36,8 +36,9 @@ def cross_validate(
 ) -> None:
     """Train a network for each of several folds, so that every image is tested once; go on where it stopped."""
     from convlens.cli.progress import watch
-    from convlens.config import Config, parse_assignment, read_toml
+    from convlens.config import Config
     from convlens.folds import cross_validate as train_folds
+    from convlens.request import parse_assignment, read_toml
 
     flags: dict[str, Any] = {
         "data.source": source,

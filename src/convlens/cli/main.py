@@ -18,7 +18,7 @@ from convlens import __version__
 from convlens.cli import learn
 from convlens.cli.cross import cross_validate
 from convlens.cli.describe import describe
-from convlens.errors import ConfigError, ConvlensError
+from convlens.errors import ConvlensError
 
 
 class Commands(TyperGroup):
@@ -123,7 +123,8 @@ def train(
     """Train a network on images; leaves a run directory with the model file and a report."""
     from convlens.cli.progress import watch
     from convlens.cli.show import show_run
-    from convlens.config import Config, parse_assignment, read_toml
+    from convlens.config import Config
+    from convlens.request import parse_assignment, read_toml
 
     flags = {
         "data.source": source,
@@ -219,48 +220,42 @@ def evaluate(
 @app.command()
 def predict(
     model: Annotated[Path, typer.Argument(help="A model file.")],
-    images: Annotated[list[Path], typer.Argument(help="Image files and folders of them.")],
+    images: Annotated[list[Path], typer.Argument(help="Images, folders of them, videos, or camera:0.")],
     top: Annotated[int, typer.Option(min=1, help="How many classes to list.")] = 3,
     format: Annotated[Format, typer.Option(help="How to print; coco: boxes.")] = Format.TABLE,
     out: Annotated[Path | None, typer.Option(help="Folder for masks with overlays, pictures or heat maps.")] = None,
     heatmap: Annotated[Path | None, typer.Option(help="anomaly: file for the heat map of one image.")] = None,
-    draw: Annotated[Path | None, typer.Option(help="detect: folder for the images with their boxes.")] = None,
+    draw: Annotated[Path | None, typer.Option(help="detect: folder for images and videos with their boxes.")] = None,
+    every: Annotated[int | None, typer.Option(min=1, help="Videos: answer each so many-th frame.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Videos: answer at most so many frames of each.")] = None,
     tiles: Annotated[bool, typer.Option("--tiles", help="Masks, pictures: at the image's scale, in tiles.")] = False,
     tile_px: Annotated[int | None, typer.Option(min=1, help="Side of the tiles, if not the stored size.")] = None,
 ) -> None:
-    """Name what is in images: one row for every image, in order, unreadable ones with the reason."""
+    """Name what is in images: one row for every image or frame, in order, unreadable ones with the reason."""
     from convlens.cli.answers import Place, require_place, show_pictures
+    from convlens.cli.asked import Asked
     from convlens.cli.found import require_draw, show_found
     from convlens.cli.show import show_estimates, show_predictions
-    from convlens.config import Config
-    from convlens.data.sources import open_source
     from convlens.model import Model
+    from convlens.training.interrupt import Interrupt
 
-    found: list[Any] = []
-    names: list[str] = []
-    for image in images:
-        if image.is_dir():
-            source = open_source(image, Config().data, labelled=False)
-            found += [source.image(record) for record in source.records]
-            names += [str(image / record.id) for record in source.records]
+    asked = Asked.of(images, every, frames)
+    used, style, timed = Model.load(model), format.value, bool(asked.videos)
+    require_place(used.task, out, heatmap, asked.files, timed)
+    require_draw(used.task, draw, style, asked.files)
+    with Interrupt() as interrupt:
+        rows = style == "csv" and sys.stdout.isatty()  # which say themselves how far it is
+        answers = asked.answered(used, interrupt, top=top, tiles=tile_px or tiles, quiet=rows)
+        if used.task == "detect" and used.preprocess is not None:
+            place = Place(draw, None, used.preprocess.policy)
+            failed = show_found(answers, style, place, used.asks.names, timed)
+        elif used.task not in ("classify", "regress") and used.preprocess is not None:
+            failed = show_pictures(answers, style, Place(out, heatmap, used.preprocess.policy), timed)
+        elif used.task == "regress":
+            failed = show_estimates(answers, style, used.asks.names, timed)
         else:
-            found.append(image)
-            names.append(str(image))
-    used = Model.load(model)
-    require_place(used.task, out, heatmap, found)
-    require_draw(used.task, draw, format.value, found)
-    answers = used.predict_each(found, top=top, names=names, tiles=tile_px or tiles)
-    if used.task == "detect" and used.preprocess is not None:
-        place = Place(draw, None, used.preprocess.policy)
-        failed = show_found(answers, found, format.value, place, used.asks.names)
-    elif used.task not in ("classify", "regress") and used.preprocess is not None:
-        failed = show_pictures(answers, found, format.value, Place(out, heatmap, used.preprocess.policy))
-    elif used.task == "regress":
-        failed = show_estimates(answers, format.value, used.asks.names)
-    else:
-        failed = show_predictions(answers, format.value, top)
-    if failed:
-        raise ConfigError(f"{failed} of {len(found)} images could not be read; their rows say why.")
+            failed = show_predictions(answers, style, top, timed)
+    asked.require_all(failed, interrupt)
 
 
 @app.command()
@@ -278,7 +273,7 @@ def check(
     """Look at the health of a data set before any training: reads everything, changes nothing."""
     from convlens.cli.progress import watch
     from convlens.cli.show import show_health
-    from convlens.experiment import check as check_source
+    from convlens.data.check import check as check_source
 
     columns: dict[str, Any] = {
         "task": task or ("segment" if masks else None),
@@ -307,8 +302,9 @@ def find_rate(
     """Try learning rates from small to large, one batch each, and suggest one."""
     from convlens.cli.progress import watch
     from convlens.cli.show import show_rates
-    from convlens.config import Config, parse_assignment, read_toml
+    from convlens.config import Config
     from convlens.experiment import find_rate as try_rates
+    from convlens.request import parse_assignment, read_toml
 
     flags = {"data.source": source, "network.name": network}
     flags = {key: value for key, value in flags.items() if value is not None}

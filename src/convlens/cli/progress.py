@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,27 @@ def watch(*, quiet: bool) -> Iterator[Watch]:
             yield (Bar(bar),), _bar_stage(bar)
     else:
         yield (Heartbeat(),), _line_stage()
+
+
+def pulse(answers: Iterable[tuple[Any, Any]], count: Callable[[], int], *, quiet: bool) -> Iterator[tuple[Any, Any]]:
+    """Pass on the answers of a video, let printed rows out as they come, and say now and then how far it is.
+
+    Args:
+        count: how many were found so far; several may be found together.
+        quiet: say nothing.
+    """
+    started = said = time.monotonic()
+    redrawn = sys.stderr.isatty()
+    for answer, image in answers:
+        yield answer, image
+        sys.stdout.flush()
+        now = time.monotonic()
+        if not quiet and now - said >= (REDRAW_S if redrawn else HEARTBEAT_S):
+            said = now
+            line = f"{answer.name}  {count() / (now - started):.1f} a second"
+            print(f"\r{line}\033[K" if redrawn else line, end="" if redrawn else "\n", file=sys.stderr, flush=True)
+    if redrawn and not quiet:
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 def facts(row: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from convlens.data.boxes import read_boxes
+from convlens.data.video import VideoFrame
 
 if TYPE_CHECKING:
     from convlens.data.health import Health
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from convlens.training.finder import RateCurve
 
 WIDE = 240
+TIME = ("time_s",)  # the column of videos
 MARKS = {"error": "[red]error[/]", "warning": "[yellow]warning[/]", "note": "note"}
 
 
@@ -127,62 +129,89 @@ def _show_unscored(out: Console, report: dict[str, Any]) -> None:
         out.print(f"[yellow]not scored[/]  {escape(bad['id'])}: {escape(bad['reason'])}")
 
 
-def show_predictions(predictions: Iterable[Prediction], style: str, top: int) -> int:
-    """Print predictions as they come; returns how many images could not be read."""
-    failed = 0
+def show_predictions(answered: Iterable[tuple[Prediction, Any]], style: str, top: int, timed: bool = False) -> int:
+    """Print predictions as they come; returns how many images could not be read.
+
+    Args:
+        answered: predictions with the images that they are about.
+        timed: there are frames of videos among them, so there is a column for their times.
+    """
+    failed, clock = 0, TIME if timed else ()
     if style == "json":
-        listed = [asdict(prediction) for prediction in predictions]
+        listed = [json_row(answer, clock_of(image, timed)) for answer, image in answered]
         _json(listed)
         return sum(row["error"] is not None for row in listed)
     writer = csv.writer(sys.stdout, lineterminator="\n")
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("image", "answer", "probability", "next"):
+    for column in ("image", *clock, "answer", "probability", "next"):
         table.add_column(column, overflow="fold")
     if style == "csv":
         columns = [f"{what}_{n}" for n in range(1, top + 1) for what in ("class", "probability")]
-        writer.writerow(["image", "answer", *columns, "error"])
-    for answer in predictions:
+        writer.writerow(["image", *clock, "answer", *columns, "error"])
+    for answer, image in answered:
         failed += answer.error is not None
+        clock = clock_cells(clock_of(image, timed))
         label = "unsure" if answer.unsure else answer.label or ""
         if style == "csv":
             cells = [cell for name, p in answer.top for cell in (_inert(name), f"{p:.6f}")]
             cells += [""] * (2 * top - len(cells))
-            writer.writerow([_inert(answer.name), _inert(label), *cells, _inert(answer.error or "")])
+            writer.writerow([_inert(answer.name), *clock, _inert(label), *cells, _inert(answer.error or "")])
         elif answer.error is not None:
-            table.add_row(escape(answer.name), f"[red]{escape(answer.error)}[/]", "", "")
+            table.add_row(escape(answer.name), *clock, f"[red]{escape(answer.error)}[/]", "", "")
         else:
             rest = ", ".join(f"{name} {p:.3f}" for name, p in answer.top[1:])
-            table.add_row(escape(answer.name), escape(label), f"{answer.probability:.3f}", escape(rest))
+            table.add_row(escape(answer.name), *clock, escape(label), f"{answer.probability:.3f}", escape(rest))
     if style == "table":
         console().print(table)
     return failed
 
 
-def show_estimates(estimates: Iterable[Estimate], style: str, targets: Sequence[str]) -> int:
-    """Print answered numbers as they come; returns how many images could not be read."""
-    failed = 0
+def show_estimates(
+    answered: Iterable[tuple[Estimate, Any]], style: str, targets: Sequence[str], timed: bool = False
+) -> int:
+    """Print answered numbers as they come, as `show_predictions` does; returns how many images could not be read."""
+    failed, clock = 0, TIME if timed else ()
     if style == "json":
-        listed = [asdict(estimate) for estimate in estimates]
+        listed = [json_row(answer, clock_of(image, timed)) for answer, image in answered]
         _json(listed)
         return sum(row["error"] is not None for row in listed)
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    table = Table("image", *map(escape, targets), box=None, header_style="bold", pad_edge=False)
+    table = Table("image", *clock, *map(escape, targets), box=None, header_style="bold", pad_edge=False)
     if style == "csv":
         columns = [f"{name}{end}" for name in targets for end in ("", "_low", "_high")]
-        writer.writerow(["image", *map(_inert, columns), "error"])
-    for answer in estimates:
+        writer.writerow(["image", *clock, *map(_inert, columns), "error"])
+    for answer, image in answered:
         failed += answer.error is not None
+        clock = clock_cells(clock_of(image, timed))
         if style == "csv":
             ends = [v for n in answer.numbers for v in (n.value, n.low, n.high)] or [None] * (3 * len(targets))
             cells = ["" if value is None else f"{value:.6g}" for value in ends]
-            writer.writerow([_inert(answer.name), *cells, _inert(answer.error or "")])
+            writer.writerow([_inert(answer.name), *clock, *cells, _inert(answer.error or "")])
         elif answer.error is not None:
-            table.add_row(escape(answer.name), f"[red]{escape(answer.error)}[/]")
+            table.add_row(escape(answer.name), *clock, f"[red]{escape(answer.error)}[/]")
         else:
-            table.add_row(escape(answer.name), *(_number(number) for number in answer.numbers))
+            table.add_row(escape(answer.name), *clock, *(_number(number) for number in answer.numbers))
     if style == "table":
         console().print(table)
     return failed
+
+
+def clock_of(image: Any, timed: bool) -> dict[str, float | None]:
+    """The time of a frame to the millisecond, None for an image or where its video does not tell; {} if not `timed`."""
+    if not timed:
+        return {}
+    time_s = image.time_s if isinstance(image, VideoFrame) else None
+    return {"time_s": None if time_s is None else round(time_s, 3)}
+
+
+def clock_cells(clock: dict[str, float | None]) -> list[str]:
+    """The same for a table: a cell, or none where there is no such column."""
+    return ["" if time_s is None else f"{time_s:.3f}" for time_s in clock.values()]
+
+
+def json_row(answer: Any, clock: dict[str, float | None]) -> dict[str, Any]:
+    """An answer as plain values."""
+    return {"name": answer.name, **clock, **asdict(answer)}
 
 
 def _number(number: Number) -> str:

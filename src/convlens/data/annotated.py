@@ -15,9 +15,10 @@ from pathlib import Path
 from convlens.data.boxes import Box, boxes_text
 from convlens.data.classes import Classes, natural_key
 from convlens.data.findings import Finding, Severity, shorten
-from convlens.data.image import ImagePolicy, read_header
+from convlens.data.image_file import read_header
 from convlens.data.labels import label_text, similar_classes
 from convlens.data.listing import Listing, folder_split
+from convlens.data.policy import ImagePolicy
 from convlens.data.record import Record, Source
 from convlens.errors import BadImage, DataError
 

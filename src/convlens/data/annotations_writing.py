@@ -12,8 +12,9 @@ from pathlib import Path
 from convlens.data.annotated import AnnotatedImage, Size
 from convlens.data.boxes import Box
 from convlens.data.classes import Classes
-from convlens.data.image import ImagePolicy, read_header
+from convlens.data.image_file import read_header
 from convlens.data.labels import label_text
+from convlens.data.policy import ImagePolicy
 from convlens.data.tables import SPLITS
 from convlens.errors import DataError
 

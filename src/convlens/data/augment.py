@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from convlens.config import AugmentConfig
 from convlens.data.draws import Draw, Mix, draw, draw_mix
 from convlens.data.preprocess import Preprocess, scale_levels
 from convlens.errors import ConfigError, ShapeError, did_you_mean
+from convlens.options import AugmentConfig
 
 _STILL: dict[str, Any] = {
     "flip": "none",
+    "turn": False,
     "crop": 0.0,
     "rotate_deg": 0.0,
     "translate": 0.0,
@@ -28,12 +29,13 @@ _STILL: dict[str, Any] = {
     "brightness": 0.0,
     "contrast": 0.0,
 }
+_LIT = {"brightness": 0.1, "contrast": 0.1}
 PRESETS: dict[str, dict[str, Any]] = {
     "none": _STILL,
     "digits": _STILL | {"rotate_deg": 10.0, "translate": 0.06, "scale": 0.1},
     "objects": _STILL | {"flip": "horizontal", "crop": 1 / 14},
-    "photos": _STILL | {"flip": "horizontal", "crop": 1 / 14, "scale": 0.15, "brightness": 0.1, "contrast": 0.1},
-    "scans": _STILL | {"flip": "both", "rotate_deg": 15.0, "scale": 0.2, "brightness": 0.1, "contrast": 0.1},
+    "photos": _STILL | {"flip": "horizontal", "crop": 1 / 14, "scale": 0.15} | _LIT,
+    "scans": _STILL | {"flip": "both", "turn": True, "rotate_deg": 15.0, "scale": 0.2} | _LIT,
     "boxes": _STILL | {"flip": "horizontal", "scale": 0.3, "translate": 0.1, "brightness": 0.2, "contrast": 0.2},
 }
 
@@ -78,13 +80,18 @@ class Augment:
         classes: K, the width of mixed targets.
 
     Raises:
-        ConfigError: an option is still `auto`.
+        ConfigError: an option is still `auto`, or pictures that are not square shall be turned.
     """
 
     def __init__(self, config: AugmentConfig, preprocess: Preprocess, *, seed: int, classes: int) -> None:
         open_options = [name for name in AugmentConfig.model_fields if getattr(config, name) == "auto"]
         if open_options:
             raise ConfigError(f"augment.{open_options[0]} is still auto. Fill it in with resolve().")
+        if config.turn and len({*preprocess.size_px}) + len({*preprocess.store_px}) > 2:
+            raise ConfigError(
+                f"augment.turn needs square pictures; these are stored as {preprocess.store_px} and seen as "
+                f"{preprocess.size_px}. Set augment.turn=false."
+            )
         self.config, self.preprocess, self.seed, self.classes = config, preprocess, seed, classes
 
     def __call__(
@@ -151,11 +158,27 @@ class Augment:
 
 
 def moved(images: torch.Tensor, drawn: Draw, size_px: tuple[int, int]) -> torch.Tensor:
-    """Mirror and move by whole pixels: every pixel is copied from one place, none is interpolated.
+    """Mirror, move by whole pixels and turn: every pixel is copied from one place, none is interpolated.
 
     Shapes:
         (N, h, w, C) -> (N, H, W, C), of the same type.
     """
+    return turned(_mirrored_and_moved(images, drawn, size_px), drawn)
+
+
+def turned(pictures: torch.Tensor, drawn: Draw) -> torch.Tensor:
+    """Let rows and columns of the pictures that are to be turned change places.
+
+    Shapes:
+        (N, H, W, C) -> (N, H, W, C), with H = W where any is turned.
+    """
+    if not drawn.turn.any():
+        return pictures
+    turn = _sent(drawn.turn, pictures.device)[:, None, None, None]
+    return torch.where(turn, pictures.transpose(1, 2), pictures)
+
+
+def _mirrored_and_moved(images: torch.Tensor, drawn: Draw, size_px: tuple[int, int]) -> torch.Tensor:
     n, h, w, channels = images.shape
     if not drawn.flip.any() and not drawn.shift.any():
         top, left = (h - size_px[0]) // 2, (w - size_px[1]) // 2
@@ -173,7 +196,7 @@ def moved(images: torch.Tensor, drawn: Draw, size_px: tuple[int, int]) -> torch.
 
 
 def warped(images: torch.Tensor, drawn: Draw, size_px: tuple[int, int], *, nearest: bool = False) -> torch.Tensor:
-    """Mirror, rotate, zoom and move in one affine map with bilinear sampling, rounded to whole levels.
+    """Mirror, rotate, zoom, move and turn in one affine map with bilinear sampling, rounded to whole levels.
 
     Rounding, as in any picture file, makes a map that happens to hit whole pixels exact.
 
@@ -219,7 +242,7 @@ def _grid(drawn: Draw, stored: tuple[int, ...], size_px: tuple[int, int], device
         along[0] += ((centre + 0.5) * to_grid - 1.0)[:, None]
         rows, columns = (_sent(a.astype(np.float32), device) for a in along)
         torch.add(rows[:, :, None], columns[:, None, :], out=grid[..., 1 - axis])
-    return grid
+    return turned(grid, drawn)
 
 
 def beyond(drawn: Draw, stored: tuple[int, int], size_px: tuple[int, int], device: torch.device) -> torch.Tensor | None:

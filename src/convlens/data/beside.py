@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from convlens.config import DataConfig
 from convlens.data.boxes import Box, boxes_text
 from convlens.data.findings import Finding
 from convlens.data.pairing import pair_masks
@@ -19,6 +18,7 @@ from convlens.data.record import Record, Source
 from convlens.data.shapes_set import make_shapes
 from convlens.data.tables import SPLITS
 from convlens.errors import ConfigError, DataError
+from convlens.options import DataConfig
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "scans", "photos")
 MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "segmentations", "gt")

@@ -54,6 +54,7 @@ def _forward(drawn: Draw, stored_px: tuple[int, int], size_px: tuple[int, int]) 
 
     Both in axes (rows, columns) and in edges: the outer corner of the first pixel is 0. An image is sampled at
     `middle + mirror * rotation / zoom * step`; the inverse of a rotation is its transpose, that of a mirror the mirror.
+    Where rows and columns change places, so do the two steps in the input.
     """
     angle = np.deg2rad(drawn.angle_deg)
     cos, sin = np.cos(angle) * drawn.zoom, np.sin(angle) * drawn.zoom
@@ -61,4 +62,5 @@ def _forward(drawn: Draw, stored_px: tuple[int, int], size_px: tuple[int, int]) 
     mirror = np.where(drawn.flip, -1.0, 1.0)
     stored, size = np.array(stored_px), np.array(size_px)
     middle = (stored - size) // 2 + size / 2 + drawn.shift + drawn.translate
-    return turned_back * mirror[:, None, :], middle
+    matrix = turned_back * mirror[:, None, :]
+    return np.where(drawn.turn[:, None, None], matrix[:, ::-1], matrix), middle

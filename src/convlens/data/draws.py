@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from convlens.config import AugmentConfig
+from convlens.options import AugmentConfig
 
 MASK = 2**64 - 1
 GAMMA = 0x9E3779B97F4A7C15
@@ -79,6 +79,7 @@ class Draw:
 
     Attributes:
         flip: (N, 2) bool; mirrored along that axis.
+        turn: (N,) bool; in the end rows and columns change places, which with a mirror is a quarter turn.
         shift: (N, 2) int; whole pixels by which the window on the source is moved.
         translate: (N, 2) float; the same in fractions of pixels.
         angle_deg: (N,) rotation of the picture, counter-clockwise.
@@ -90,6 +91,7 @@ class Draw:
     """
 
     flip: np.ndarray
+    turn: np.ndarray
     shift: np.ndarray
     translate: np.ndarray
     angle_deg: np.ndarray
@@ -101,7 +103,7 @@ class Draw:
 
     @property
     def whole_pixels(self) -> bool:
-        """Whether every picture is only mirrored and moved by whole pixels, so that no value is interpolated."""
+        """Whether pictures are only mirrored, turned by quarters and moved by whole pixels: nothing is interpolated."""
         return not self.angle_deg.any() and not self.translate.any() and bool((self.zoom == 1.0).all())
 
     @property
@@ -113,8 +115,9 @@ class Draw:
 def draw(config: AugmentConfig, seed: int, epoch: int, samples: np.ndarray, size_px: tuple[int, int]) -> Draw:
     """Draw the changes of each sample for one epoch.
 
-    Mirroring alternates instead of being tossed anew: the sample's own bits say how it starts, and every epoch takes
-    the next state, so that two epochs in a row (four, where both axes are mirrored) show each state once.
+    Mirroring and turning alternate instead of being tossed anew: the sample's own bits say how it starts, and every
+    epoch takes the next state, so that two epochs in a row (four, where both axes are mirrored; eight, where pictures
+    are turned too) show each state once.
 
     Source: Jordan 2024, arXiv:2404.00498 (alternating flip).
     """
@@ -130,8 +133,10 @@ def draw(config: AugmentConfig, seed: int, epoch: int, samples: np.ndarray, size
     if config.crop:
         most = np.maximum(1, np.rint(float(config.crop) * sides))
         shift = np.floor((pair("crop", 0.5) + 0.5) * (2 * most + 1)).astype(np.int64) - most.astype(np.int64)
+    flip, turn = _states(config.flip, bool(config.turn), seed, epoch, samples)
     return Draw(
-        flip=_flips(config.flip, seed, epoch, samples),
+        flip=flip,
+        turn=turn,
         shift=shift,
         translate=pair("translate", float(config.translate)) * sides,
         angle_deg=spread("rotate", float(config.rotate_deg)),
@@ -143,14 +148,15 @@ def draw(config: AugmentConfig, seed: int, epoch: int, samples: np.ndarray, size
     )
 
 
-def _flips(flip: str, seed: int, epoch: int, samples: np.ndarray) -> np.ndarray:
+def _states(flip: str, turn: bool, seed: int, epoch: int, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     axes = {"none": (), "horizontal": (1,), "vertical": (0,), "both": (1, 0)}[flip]
-    flips = np.zeros((len(samples), 2), bool)
-    if axes:
+    ways = np.zeros((len(samples), 3), bool)  # mirrored along rows, along columns, turned
+    changed = (*axes, 2) if turn else axes
+    if changed:
         state = bits(seed, 0, samples, "flip") + np.uint64(epoch)
-        for place, axis in enumerate(axes):
-            flips[:, axis] = (state >> np.uint64(place)) & np.uint64(1)
-    return flips
+        for place, way in enumerate(changed):
+            ways[:, way] = (state >> np.uint64(place)) & np.uint64(1)
+    return ways[:, :2], ways[:, 2]
 
 
 def _erased(chance: float, seed: int, epoch: int, samples: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:

@@ -18,7 +18,9 @@ from typing import Protocol
 import numpy as np
 
 from convlens.data.arrays import DIM_NOTE
-from convlens.data.image import ImageLike, decode, resize
+from convlens.data.image import decode
+from convlens.data.image_file import ImageLike
+from convlens.data.pixels import resize
 from convlens.data.policy import Decoded, ImagePolicy
 from convlens.data.sources import Record, Source
 from convlens.errors import BadImage

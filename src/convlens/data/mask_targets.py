@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convlens.config import DataConfig
 from convlens.data.facts import Fact
 from convlens.data.findings import Finding, shorten
 from convlens.data.fitting import fit_mask
@@ -20,6 +19,7 @@ from convlens.data.mask_meaning import choose
 from convlens.data.masks import histogram, lossy_masks, read_mask, require_size
 from convlens.data.record import Record, Source
 from convlens.errors import BadImage, DataError
+from convlens.options import DataConfig
 
 if TYPE_CHECKING:
     from convlens.data.preprocess import Preprocess

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from convlens.data import arrays, container, image
+from convlens.data import arrays, container, image_file
 from convlens.data.findings import Finding, shorten
 from convlens.data.mask_map import COLOUR, MaskMap, as_colour, value_text
 from convlens.data.policy import ImagePolicy
@@ -46,7 +46,7 @@ def read_mask(mask: Path | np.ndarray, max_pixels: int = 50_000_000, name: str |
         BadImage: the mask cannot be read, or holds fractions, several pages or values beyond 24 bits.
     """
     name = name or ("mask" if isinstance(mask, np.ndarray) else str(mask))
-    with image.open_image(mask, ImagePolicy(max_pixels=max_pixels), name) as (opened, file):
+    with image_file.open_image(mask, ImagePolicy(max_pixels=max_pixels), name) as (opened, file):
         if isinstance(opened, arrays.NpyFile):
             opened = opened.read()
         if isinstance(opened, np.ndarray):
@@ -68,18 +68,18 @@ def _from_picture(picture: Any, file: Any, name: str) -> np.ndarray:
     """The values of an opened Pillow image, by its mode."""
     if getattr(picture, "is_animated", False):
         raise BadImage(name, "unsupported", "the mask has several frames or pages; save the one that is meant")
-    rawmode, tiles = image.rawmode_of(picture), getattr(picture, "tile", None)  # both are gone after loading
+    rawmode, tiles = image_file.rawmode_of(picture), getattr(picture, "tile", None)  # both are gone after loading
     args: Any = tiles[0].args if tiles else None
     if file:
-        image.has_tail(picture, file, name)  # verifies the checksums of a PNG, which Pillow leaves unread
+        image_file.has_tail(picture, file, name)  # verifies the checksums of a PNG, which Pillow leaves unread
     picture.load()
-    turn = image.UPRIGHT.get(image.orientation_of(picture) or 1)
+    turn = image_file.UPRIGHT.get(image_file.orientation_of(picture) or 1)
     picture = picture if turn is None else picture.transpose(turn)
     mode = picture.mode
-    if mode in image.DEEP_MODES or mode in ("1", "L", "P"):
+    if mode in image_file.DEEP_MODES or mode in ("1", "L", "P"):
         values = np.asarray(picture)
-        if rawmode in image.SHALLOW_GREY:  # Pillow spreads 2 and 4 bits over 0..255
-            values = values // image.SHALLOW_GREY[rawmode]
+        if rawmode in image_file.SHALLOW_GREY:  # Pillow spreads 2 and 4 bits over 0..255
+            values = values // image_file.SHALLOW_GREY[rawmode]
         elif file and file.format == "PPM" and isinstance(args, tuple) and mode in ("L", "I"):
             white = 255 if mode == "L" else 65535  # and does the same with the greys of a PGM
             values = (values.astype(np.int64) * int(args[1]) * 2 + white) // (2 * white)

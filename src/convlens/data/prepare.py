@@ -1,6 +1,7 @@
-"""From what the user pointed at to what the engine reads: records, classes, health, store, split, in that order.
+"""From an opened source to what the engine reads: images decoded once, their health, the answers, and the split.
 
-Everything later in the house takes a `Prepared` and never opens a source again.
+Everything later in the house takes a `Prepared` and never opens a source again. How the source was opened
+(`opening.py`) and how the preprocessing was chosen (`input.py`) is not known here.
 """
 
 from __future__ import annotations
@@ -14,39 +15,21 @@ from typing import Any
 
 import numpy as np
 
-from convlens.config import IMAGENET_MEAN, IMAGENET_STD, KINDS, Config
-from convlens.data.beside import both_folders
-from convlens.data.classes import Classes, natural_key
+from convlens.config import Config
+from convlens.data.classes import Classes
 from convlens.data.findings import Finding
 from convlens.data.health import Health, inspect, leaks
-from convlens.data.image import ImagePolicy, read_header, resize
-from convlens.data.mask_targets import understand
 from convlens.data.noise import Noise
+from convlens.data.pixels import resize
 from convlens.data.preprocess import Preprocess
-from convlens.data.sources import Record, Source, open_source
+from convlens.data.record import Record, Source
 from convlens.data.split import Split, default_fractions, fold_split, make_split
 from convlens.data.store import Store, build_store
 from convlens.data.targets import NORMAL, Targets, make_targets
-from convlens.errors import BadImage, ClassMismatch, ConfigError, DataError
+from convlens.errors import DataError
 
-LARGEST_SCRATCH_PX = 64
-LARGEST_OF = {"segment": 128, "detect": 416, "denoise": 128, "reconstruct": 64, "anomaly": 128}
-LARGEST_STORED_PX = 512
-LOOKED_AT = 400
 MEAN_PX = 32
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What a network expects of its input, where it says so; None where it does not mind."""
-
-    size_px: int | None = None
-    store_px: int | None = None
-    smallest_px: int = 1
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    reason: str = "the network's own size"
 
 
 @dataclass(frozen=True)
@@ -113,182 +96,6 @@ class Prepared:
         ]
 
 
-def open_all(config: Config, source: Any = None) -> Source:
-    """Open the source, and the separate validation and test sources where they are given, as one.
-
-    Raises:
-        ConfigError: a fold that does not exist, or beside it a part of its own.
-        DataError: a source cannot be opened.
-        ClassMismatch: validation or test have other classes than training.
-    """
-    _require_one_fold(config)
-    kind = KINDS[config.task]
-    main = open_source(config.data.source if source is None else source, config.data, kind=kind)
-    extra = {part: getattr(config.data, part) for part in ("valid", "test") if getattr(config.data, part)}
-    if not extra:
-        require_same_classes(main)
-        return understand(main, config.data)
-    records = [r if r.split else replace(r, split="train") for r in main.records if r.split not in extra]
-    findings, arrays = list(main.findings), [main.arrays]
-    rows = 0 if main.arrays is None else len(main.arrays)
-    for part, spec in extra.items():
-        beside = kind == "mask" and Path(spec).is_dir() and both_folders(Path(spec))  # not those of training
-        data = config.data.model_copy(update={"masks": None}) if beside else config.data
-        other = open_source(spec, data, kind=kind)
-        if (other.arrays is None) != (main.arrays is None):
-            raise DataError(f"data.{part} must be of the same kind as data.source; got {spec} beside {main.name}.")
-        for record in other.records:
-            image = record.image + rows if isinstance(record.image, int) else record.image
-            label = record.label if other.target_root is None else _seen_from(main, other, record)
-            records.append(replace(record, id=f"{part}:{record.id}", image=image, label=label, split=part))
-        findings += other.findings
-        arrays.append(other.arrays)
-        rows += 0 if other.arrays is None else len(other.arrays)
-    stacked = None if main.arrays is None else np.concatenate([a for a in arrays if a is not None])
-    if main.target_root is not None:
-        _require_own_targets(records)
-    joined = replace(main, records=tuple(records), arrays=stacked, findings=tuple(findings))
-    require_same_classes(joined)
-    return understand(joined, config.data)
-
-
-def _require_one_fold(config: Config) -> None:
-    data = config.data
-    if (data.folds is None) != (data.fold is None) or (data.folds or 0) < (data.fold or 0):
-        raise ConfigError(
-            f"data.folds and data.fold belong together: fold 1 of 5, to 5 of 5; got {data.fold} of {data.folds}. "
-            f"'convlens cross-validate' trains all folds."
-        )
-    if data.folds and (data.valid or data.test or data.test_fraction != "auto"):
-        raise ConfigError(
-            "In a cross-validation every image of data.source is tested once; leave out data.valid, data.test and "
-            "data.test_fraction."
-        )
-
-
-def _seen_from(main: Source, other: Source, record: Record) -> str:
-    """The path of the mask of another source's record, or of its clean picture, as the main source's records say it."""
-    if main.target_root is None:
-        raise DataError(f"{other.name} has files beside its images and {main.name} has none; give two of one kind.")
-    return Path(os.path.relpath(str(other.target(record)), main.target_root)).as_posix()
-
-
-def _require_own_targets(records: Sequence[Record]) -> None:
-    """Check that no mask and no clean picture belongs to images of two parts, which then have but a name in common.
-
-    Raises:
-        DataError: one does.
-    """
-    owners: dict[str | None, Record] = {}
-    for record in records:
-        owner = owners.setdefault(record.label, record)
-        if owner.split != record.split:
-            raise DataError(
-                f"{record.label} would belong to {owner.id} and to {record.id}, which only share a name. Give "
-                f"data.valid and data.test as folders that hold 'images' and 'masks', or every image its own name."
-            )
-
-
-def require_same_classes(source: Source) -> None:
-    """Check that the parts a source itself declares have the same classes; numbers may differ.
-
-    Raises:
-        ClassMismatch: they differ; the message prints both lists.
-    """
-    labels: dict[str, set[str]] = {}
-    for record in source.records:
-        if record.label is not None and source.kind == "class":
-            labels.setdefault(record.split or "train", set()).add(record.label)
-    wanted = labels.get("train", set())
-    for part in ("valid", "test"):
-        if part in labels and wanted and labels[part] != wanted:
-            both = [", ".join(sorted(names, key=natural_key)) for names in (wanted, labels[part])]
-            raise ClassMismatch(
-                f"{source.name}: the classes of {part} differ from those of train. train: {both[0]}. "
-                f"{part}: {both[1]}. Classes are matched by name; rename or remove the ones that differ."
-            )
-
-
-def choose_input(config: Config, source: Source, wanted: Wanted) -> Config:
-    """Fill in size, channels and fit from the network's wish, or else from the images' headers."""
-    shapes = _look(source, ImagePolicy(max_pixels=config.data.max_pixels))
-    if (
-        source.kind == "boxes" and wanted.mean is not None
-    ):  # a detector takes other sizes than the classifier it is from
-        wanted = replace(wanted, size_px=None, store_px=None)
-    if config.data.channels == "auto":
-        channels = _channels(shapes) if wanted.mean is None else len(wanted.mean)
-        reason = "as the images are" if wanted.mean is None else "as the weights were trained"
-        config = config.choose("data.channels", channels, reason)
-    side = int(np.median([min(height, width) for height, width, _ in shapes])) if shapes else LARGEST_SCRATCH_PX
-    if config.data.size_px == "auto":
-        largest = LARGEST_OF.get(config.task, LARGEST_SCRATCH_PX)
-        size = wanted.size_px or max(min(side, largest), wanted.smallest_px)
-        reason = wanted.reason if wanted.size_px else f"the median side of the images is {side} px"
-        config = config.choose("data.size_px", size, reason)
-    if config.data.store_px == "auto":
-        size = int(config.data.size_px)
-        if source.kind == "mask":
-            reason = f"the median side of the images is {side} px; training sees windows of {size} px"
-            store = max(size, min(side, LARGEST_STORED_PX))
-        else:
-            reason = "as large as the input"
-            store = size
-            if wanted.store_px and wanted.size_px:
-                store, reason = round(size * wanted.store_px / wanted.size_px), wanted.reason
-        config = config.choose("data.store_px", store, reason)
-    if source.kind == "picture" and config.data.store_px != config.data.size_px:
-        raise ConfigError(
-            f"The task {config.task} gives back whole pictures, so data.store_px must equal data.size_px; got "
-            f"{config.data.store_px} and {config.data.size_px}. Leave data.store_px out."
-        )
-    if config.data.fit == "auto" and source.kind in ("mask", "boxes"):
-        config = config.choose("data.fit", "pad", "keeps proportions and cuts nothing off")
-    elif config.data.fit == "auto":
-        config = config.choose("data.fit", "crop", "keeps proportions; the longer side is cut at both ends")
-    return config
-
-
-def _look(source: Source, policy: ImagePolicy) -> list[tuple[int, int, int]]:
-    """(height, width, channels) of some images, spread evenly over the source; unreadable ones are met later."""
-    found = []
-    for record in source.records[:: max(1, len(source.records) // LOOKED_AT)]:
-        image = source.image(record)
-        if isinstance(image, np.ndarray):
-            found.append((*image.shape[:2], image.shape[2] if image.ndim == 3 else 1))
-            continue
-        try:
-            header = read_header(image, policy)
-        except BadImage:
-            continue
-        found.append((header.height, header.width, header.channels))
-    return found
-
-
-def _channels(shapes: Sequence[tuple[int, int, int]]) -> int:
-    return max((channels for _, _, channels in shapes), default=3)
-
-
-def make_preprocess(config: Config, wanted: Wanted) -> Preprocess:
-    """The preprocessing for a config whose input is chosen; mean and deviation may be filled in from the data later."""
-    size, channels, store = int(config.data.size_px), int(config.data.channels), int(config.data.store_px)
-    white = 65535 if config.data.white_level == "auto" else config.data.white_level
-    policy = ImagePolicy(
-        channels=channels, background=config.data.background, white_level=white, max_pixels=config.data.max_pixels
-    )
-    match config.data.normalise:
-        case "imagenet":
-            mean, std = IMAGENET_MEAN[:channels], IMAGENET_STD[:channels]
-        case "auto" if wanted.mean and wanted.std:
-            mean, std = wanted.mean, wanted.std
-        case _:
-            mean, std = (0.5,) * channels, (0.5,) * channels
-    if len(mean) != channels:
-        raise DataError(f"data.normalise=imagenet needs 3 channels; the images have {channels}. Use data or half.")
-    fit = "crop" if config.data.fit == "auto" else config.data.fit
-    return Preprocess(policy=policy, size_px=(size, size), store_px=(store, store), fit=fit, mean=mean, std=std)
-
-
 def prepare(
     config: Config,
     source: Source,
@@ -335,13 +142,17 @@ def prepare(
     if learn_normalisation:
         mean, std = channel_statistics(store.images, split.train)
         preprocess = replace(preprocess, mean=mean, std=std)
-    told = {"overlap": config.evaluate.overlap} if config.task == "detect" else {}
-    told |= (
-        {"noise": str(Noise.parse(config.data.corruption)), "noise_seed": config.seed}
-        if config.task == "denoise" and answers.kind == "picture"
-        else {}
-    )
-    return Prepared(source, preprocess, store, health, split, answers, told)
+    return Prepared(source, preprocess, store, health, split, answers, _told(config, answers))
+
+
+def _told(config: Config, answers: Targets) -> dict[str, Any]:
+    match config.task, answers.kind:
+        case "detect", _:
+            return {"overlap": config.evaluate.overlap}
+        case "denoise", "picture":
+            return {"noise": str(Noise.parse(config.data.corruption)), "noise_seed": config.seed}
+        case _:
+            return {}
 
 
 def divide(config: Config, records: Sequence[Record], answers: Targets, health: Health) -> Split:
@@ -436,8 +247,3 @@ def mean_picture(images: np.ndarray, rows: np.ndarray, most: int = 2000) -> np.n
     mean = np.rint(images[chosen].mean(0, dtype=np.float64)).astype(np.uint8)
     height, width = mean.shape[:2]
     return resize(mean, (min(height, MEAN_PX), min(width, MEAN_PX)))
-
-
-def records_of(store: Store, rows: np.ndarray) -> list[Record]:
-    """The records of some rows."""
-    return [store.records[int(row)] for row in rows]

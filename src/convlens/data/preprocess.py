@@ -15,7 +15,9 @@ import numpy as np
 import torch
 
 from convlens.data.fitting import place
-from convlens.data.image import ImageLike, decode, resize
+from convlens.data.image import decode
+from convlens.data.image_file import ImageLike
+from convlens.data.pixels import resize
 from convlens.data.policy import Decoded, ImagePolicy
 from convlens.errors import ArtefactError, ConfigError, ConvlensError, ShapeError, did_you_mean
 

@@ -12,12 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor
 
-from convlens.config import Kind
 from convlens.data.augment import Augment, beyond
 from convlens.data.box_moves import move_boxes
 from convlens.data.mosaic import draw_mosaic, mosaic_boxes, mosaic_pictures
 from convlens.data.noise import Noise, noise_keys
 from convlens.data.preprocess import Preprocess
+from convlens.options import Kind
 
 Pair = tuple[Tensor, Tensor]
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convlens.config import Kind
 from convlens.data.findings import Finding
 from convlens.errors import DataError
+from convlens.options import Kind
 
 if TYPE_CHECKING:
     from convlens.data.mask_map import MaskMap

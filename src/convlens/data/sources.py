@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from convlens.config import DataConfig, Kind
 from convlens.data.beside import DRAWN, with_boxes, with_clean, with_masks
 from convlens.data.builtin import BUILTIN
 from convlens.data.findings import Finding, shorten
@@ -26,6 +25,7 @@ from convlens.data.labels import label_text, number_text, similar_classes
 from convlens.data.record import Record, Source
 from convlens.data.tables import SPLITS, ReadLabel, is_table, read_table
 from convlens.errors import ConfigError, DataError, did_you_mean
+from convlens.options import DataConfig, Kind
 
 __all__ = ["Record", "Source", "open_source"]
 _IDX_PARTS = {**SPLITS, "t10k": "test"}

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convlens.config import DataConfig
 from convlens.data.classes import natural_key
 from convlens.data.findings import Finding, shorten
 from convlens.data.labels import label_text, number_text, odd_characters, similar_classes
 from convlens.errors import ConfigError, DataError, did_you_mean
+from convlens.options import DataConfig
 
 _IMAGE_NAME = re.compile(
     r".*\.(jpe?g|jpe|jfif|png|webp|bmp|dib|gif|tiff?|p[bgnp]m|npy|txt|csv)", re.IGNORECASE | re.DOTALL

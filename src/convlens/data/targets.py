@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convlens.config import DataConfig, Kind
 from convlens.data.box_targets import box_strata, learn_boxes, read_box_targets
 from convlens.data.boxes import read_boxes
 from convlens.data.classes import Classes
@@ -19,6 +18,7 @@ from convlens.data.mask_targets import read_masks, read_pictures
 from convlens.data.record import Record, Source
 from convlens.data.tables import names_of
 from convlens.errors import ClassMismatch, DataError, did_you_mean
+from convlens.options import DataConfig, Kind
 
 if TYPE_CHECKING:
     from convlens.data.preprocess import Preprocess

@@ -109,7 +109,8 @@ def _shape_of(model: Model) -> tuple[int, ...] | None:
 
 
 def _from_toml(path: Path, shape: tuple[int, ...] | None, outputs: int | None) -> Subject:
-    from convlens.config import Config, read_toml
+    from convlens.config import Config
+    from convlens.request import read_toml
 
     config = Config.build(read_toml(path), origin=str(path))
     size, channels, network = config.data.size_px, config.data.channels, config.network

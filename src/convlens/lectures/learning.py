@@ -81,15 +81,15 @@ def callbacks(example: Example, keep: Workings) -> Any:
 
 def scores(example: Example, keep: Workings) -> Any:
     """Scores of a table of counts; the second class is the positive one."""
-    from convlens.metrics import classification
+    from convlens.metrics import confusion
 
     count = example.inputs
     matrix = np.array([[count["TN"], count["FP"]], [count["FN"], count["TP"]]])
     return {
-        "accuracy": classification.accuracy(matrix).item(),
-        "precision": classification.precisions(matrix)[1].item(),
-        "recall": classification.recalls(matrix)[1].item(),
-        "f1": classification.f1s(matrix)[1].item(),
+        "accuracy": confusion.accuracy(matrix).item(),
+        "precision": confusion.precisions(matrix)[1].item(),
+        "recall": confusion.recalls(matrix)[1].item(),
+        "f1": confusion.f1s(matrix)[1].item(),
     }
 
 

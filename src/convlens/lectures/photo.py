@@ -12,7 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from convlens.data.image import ImagePolicy, decode, encode_png, read_header, resize
+from convlens.data.image import decode
+from convlens.data.image_file import read_header
+from convlens.data.pixels import encode_png, resize
+from convlens.data.policy import ImagePolicy
 from convlens.errors import ConfigError
 from convlens.files import write_atomic
 from convlens.lectures.lettering import TALL, lettered

@@ -15,9 +15,9 @@ from typing import Any, Self
 import numpy as np
 
 from convlens.errors import ConfigError, DataError, ShapeError
-from convlens.metrics.calibration import thin
+from convlens.metrics.conformal import conformal_rank
+from convlens.metrics.curves import points
 from convlens.metrics.interval import Interval, auc_interval, normal_quantile, undefined, wilson
-from convlens.metrics.regression import conformal_rank
 
 WORST = 5
 
@@ -244,12 +244,7 @@ def _roc(scores: np.ndarray, abnormal: np.ndarray) -> dict[str, list[float | Non
     from sklearn.metrics import roc_curve
 
     false_rate, true_rate, cutoff = roc_curve(abnormal, scores)
-    kept = thin(len(cutoff))
-    return {
-        "false_alarms": false_rate[kept].tolist(),
-        "detection": true_rate[kept].tolist(),
-        "threshold": [float(x) if math.isfinite(x) else None for x in cutoff[kept]],
-    }
+    return points({"false_alarms": false_rate, "detection": true_rate, "threshold": cutoff})
 
 
 def _check_scores(scores: np.ndarray) -> np.ndarray:

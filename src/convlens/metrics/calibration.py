@@ -16,7 +16,6 @@ from convlens.metrics.interval import Interval, bootstrap_draws, normal_quantile
 
 BINS = 15
 TEMPERATURES = (0.05, 20.0)
-CURVE_POINTS = 200
 
 
 @dataclass(frozen=True)
@@ -164,11 +163,6 @@ def calibration_error_interval(
     chance = np.quantile(bootstrap_draws([confidence], by_chance, seed), tails[1])
     low = 0.0 if value <= chance else float(np.clip(2 * value - above, 0.0, value))
     return Interval(value, low, max(value, float(2 * value - below)), n)
-
-
-def thin(length: int, most: int = CURVE_POINTS) -> np.ndarray:
-    """Positions of at most so many evenly spaced points of a curve, both ends kept."""
-    return np.unique(np.linspace(0, length - 1, min(length, most)).round().astype(np.int64))
 
 
 def check_probabilities(

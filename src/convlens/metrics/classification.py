@@ -1,9 +1,8 @@
 """How good a classifier is, said with everything needed to believe it.
 
-Counts are kept as one confusion matrix (rows are the truth), so a score never depends on how the samples were cut
-into batches. Every score comes with an interval and stands beside the network that always answers the largest class
-of training. A ratio 0/0 is null with its reason, never 0. This file knows arrays of probabilities and class names,
-not networks, images or files; scikit-learn draws the ROC and precision-recall curves.
+Every score comes with an interval and stands beside the network that always answers the largest class of training. A
+ratio 0/0 is null with its reason, never 0. This file knows arrays of probabilities and class names, not networks,
+images or files; the counts are those of `confusion.py`, the curves of two classes those of `curves.py`.
 """
 
 from __future__ import annotations
@@ -15,13 +14,20 @@ from typing import Any
 import numpy as np
 
 from convlens.errors import DataError, ShapeError
-from convlens.metrics.calibration import (
-    calibration_error_interval,
-    check_indices,
-    check_probabilities,
-    reliability,
-    thin,
+from convlens.metrics.calibration import calibration_error_interval, check_probabilities, reliability
+from convlens.metrics.confusion import (
+    accuracy,
+    balanced_accuracy,
+    confusion,
+    f1s,
+    macro_f1,
+    macro_precision,
+    precisions,
+    recalls,
+    weighted_f1,
+    weighted_precision,
 )
+from convlens.metrics.curves import binary_curves
 from convlens.metrics.decision import decide
 from convlens.metrics.interval import (
     Interval,
@@ -31,133 +37,13 @@ from convlens.metrics.interval import (
     bootstrap_many,
     f1_interval,
     mean_interval,
-    undefined,
     wilson,
 )
+from convlens.metrics.ratio import ratio
 
 IMBALANCE = 3.0  # largest class : smallest class, beyond which accuracy flatters
 TOP = 3
 SMALLEST_PROBABILITY = float(np.finfo(np.float64).eps)  # the log loss of a probability of 0 would be infinite
-
-
-def confusion(targets: np.ndarray, predicted: np.ndarray, k: int) -> np.ndarray:
-    """Counts of (truth, answer): row i, column j is how often class i was called j.
-
-    Shapes:
-        targets (N,), predicted (N,) -> (K, K)
-
-    Raises:
-        ShapeError: the two differ in length.
-        DataError: an index outside 0..k-1.
-
-    Example:
-        >>> confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
-        [[1, 1], [0, 1]]
-    """
-    targets, predicted = check_indices(targets, k, "targets"), check_indices(predicted, k, "predictions")
-    if targets.ndim != 1 or targets.shape != predicted.shape:
-        raise ShapeError(
-            f"Targets and predictions must both be (N,), one of each per sample; got {targets.shape} and "
-            f"{predicted.shape}."
-        )
-    return np.bincount(targets * k + predicted, minlength=k * k).reshape(k, k)
-
-
-class Tally:
-    """Running counts of one epoch: the same whatever the batches, and in whatever order they come.
-
-    Example:
-        >>> tally = Tally(2)
-        >>> tally.update(np.array([0, 1]), np.array([0, 1]))
-        >>> tally.update(np.array([1, 1]), np.array([0, 1]))
-        >>> tally.n, tally.scores()["accuracy"]
-        (4, 0.75)
-    """
-
-    def __init__(self, classes: int) -> None:
-        self.matrix = np.zeros((classes, classes), dtype=np.int64)
-
-    @property
-    def n(self) -> int:
-        """Samples counted so far."""
-        return int(self.matrix.sum())
-
-    def update(self, targets: np.ndarray, predicted: np.ndarray) -> None:
-        """Count one batch.
-
-        Raises:
-            ShapeError: the two differ in length.
-            DataError: an index outside the classes.
-        """
-        self.matrix += confusion(targets, predicted, len(self.matrix))
-
-    def merge(self, other: Tally) -> None:
-        """Add another's counts, such as another device's.
-
-        Raises:
-            ShapeError: the numbers of classes differ.
-        """
-        if self.matrix.shape != other.matrix.shape:
-            raise ShapeError(
-                f"Only tallies of the same classes can be merged; got {len(self.matrix)} and {len(other.matrix)}."
-            )
-        self.matrix += other.matrix
-
-    def scores(self) -> dict[str, float]:
-        """Accuracy, balanced accuracy and macro F1 without intervals, for each epoch; nan where undefined."""
-        return {
-            "accuracy": float(accuracy(self.matrix)),
-            "balanced_accuracy": float(balanced_accuracy(self.matrix)),
-            "macro_f1": float(macro_f1(self.matrix)),
-        }
-
-
-# Scores of confusion matrices (..., K, K) -> (...), nan where undefined; the bootstrap calls them on many at once.
-
-
-def accuracy(matrix: np.ndarray) -> np.ndarray:
-    """Share of the samples answered correctly."""
-    return _ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum((-2, -1)))
-
-
-def precisions(matrix: np.ndarray) -> np.ndarray:
-    """TP / (TP + FP) of each class: of what was called this, how much is. (..., K, K) -> (..., K)"""
-    return _ratio(np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(-2))
-
-
-def recalls(matrix: np.ndarray) -> np.ndarray:
-    """TP / (TP + FN) of each class: of what is this, how much was called so. (..., K, K) -> (..., K)"""
-    return _ratio(np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(-1))
-
-
-def f1s(matrix: np.ndarray) -> np.ndarray:
-    """2 TP / (2 TP + FP + FN) of each class. (..., K, K) -> (..., K)"""
-    return _ratio(2 * np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(-1) + matrix.sum(-2))
-
-
-def balanced_accuracy(matrix: np.ndarray) -> np.ndarray:
-    """Mean recall of the classes that have samples."""
-    return _mean(recalls(matrix))
-
-
-def macro_precision(matrix: np.ndarray) -> np.ndarray:
-    """Mean precision of the classes that were predicted."""
-    return _mean(precisions(matrix))
-
-
-def macro_f1(matrix: np.ndarray) -> np.ndarray:
-    """Mean F1 of the classes that have samples or were predicted."""
-    return _mean(f1s(matrix))
-
-
-def weighted_precision(matrix: np.ndarray) -> np.ndarray:
-    """Mean precision weighted by samples per class, of the classes that were predicted."""
-    return _mean(precisions(matrix), matrix.sum(-1))
-
-
-def weighted_f1(matrix: np.ndarray) -> np.ndarray:
-    """Mean F1 weighted by samples per class."""
-    return _mean(f1s(matrix), matrix.sum(-1))
 
 
 def classification_report(
@@ -228,7 +114,8 @@ def classification_report(
     }
     report["abstain"] = None if abstain is None else _abstaining(probabilities, targets, threshold, abstain, level)
     if k == 2:
-        report.update(_binary(probabilities[:, 1], targets == 1, classes[1], level))
+        report["positive"] = classes[1]
+        report.update(binary_curves(probabilities[:, 1], targets == 1, level))
     else:
         areas = [auc_interval(probabilities[:, i], targets == i, level) for i in range(k)]
         for row, area in zip(report["per_class"], areas, strict=True):
@@ -269,17 +156,6 @@ def first_of_each(ids: Iterable[Hashable]) -> np.ndarray:
     for position, sample in enumerate(values):
         first.setdefault(sample, position)
     return np.fromiter(first.values(), dtype=np.int64, count=len(first))
-
-
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    return np.divide(above, below, out=np.full(np.shape(below), np.nan), where=np.asarray(below) > 0)
-
-
-def _mean(values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Mean over the last axis of what is defined."""
-    defined = np.isfinite(values)
-    weights = defined.astype(float) if weights is None else weights * defined
-    return _ratio((np.where(defined, values, 0.0) * weights).sum(-1), weights.sum(-1))
 
 
 def _averages(matrix: np.ndarray, level: float, seed: int) -> dict[str, Interval]:
@@ -337,7 +213,7 @@ def _baseline(
     constant[:, largest] = matrix.sum(axis=1)
 
     def lift(matrices: np.ndarray) -> np.ndarray:
-        return accuracy(matrices) - _ratio(matrices[..., largest, :].sum(-1), matrices.sum((-2, -1)))
+        return accuracy(matrices) - ratio(matrices[..., largest, :].sum(-1), matrices.sum((-2, -1)))
 
     def plain(value: np.ndarray) -> float | None:
         return None if math.isnan(value) else float(value)
@@ -390,36 +266,4 @@ def _abstaining(
         "confidence": confidence,
         "coverage": wilson(count, len(targets), level).to_json(),
         "accuracy": wilson(int(right.sum()), count, level, reason="nothing was answered").to_json(),
-    }
-
-
-def _binary(probability: np.ndarray, positive: np.ndarray, name: str, level: float) -> dict[str, Any]:
-    from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
-
-    area = auc_interval(probability, positive, level)
-    count = int(positive.sum())
-    if math.isnan(area.value):
-        missing = undefined(area.note, area.n).to_json()
-        return {"positive": name, "auc": missing, "average_precision": missing, "roc": None, "precision_recall": None}
-    # The interval treats average precision as a proportion of the positives (Boyd, Eng and Page, 2013, binomial form).
-    average = wilson(min(1.0, float(average_precision_score(positive, probability))) * count, count, level)
-    false_rate, true_rate, cutoff = roc_curve(positive, probability)
-    roc = {"false_positive_rate": false_rate, "true_positive_rate": true_rate, "threshold": cutoff}
-    precision, recall, cutoff = precision_recall_curve(positive, probability, drop_intermediate=True)
-    curve = {"recall": recall, "precision": precision, "threshold": np.append(cutoff, np.inf)}
-    return {
-        "positive": name,
-        "auc": area.to_json(),
-        "average_precision": average.to_json(),
-        "roc": _points(roc),
-        "precision_recall": _points(curve),
-    }
-
-
-def _points(curve: Mapping[str, np.ndarray]) -> dict[str, list[float | None]]:
-    """A thinned curve as lists; an infinite threshold (nothing is called positive) is null."""
-    kept = thin(len(next(iter(curve.values()))))
-    return {
-        name: [float(x) if math.isfinite(x) else None for x in np.asarray(values)[kept]]
-        for name, values in curve.items()
     }

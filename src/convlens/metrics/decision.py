@@ -13,7 +13,8 @@ from typing import Any, Self
 import numpy as np
 
 from convlens.errors import ConfigError, DataError, ShapeError, did_you_mean
-from convlens.metrics.calibration import check_probabilities, thin
+from convlens.metrics.calibration import check_probabilities
+from convlens.metrics.curves import thin
 from convlens.metrics.interval import Interval, wilson, wilson_bounds
 
 

@@ -18,11 +18,11 @@ import numpy as np
 
 from convlens.errors import ConfigError, DataError, ShapeError
 from convlens.metrics.average_precision import defined_mean, difference_interval, draw_weights, share_interval
-from convlens.metrics.calibration import thin
+from convlens.metrics.curves import thin
 from convlens.metrics.detection_tally import Detections, DetectionTally
-from convlens.metrics.interval import Interval, normal_quantile, undefined
+from convlens.metrics.interval import Interval, normal_quantile
+from convlens.metrics.jackknife import POSITIVE, mean_score, share_of_sums
 from convlens.metrics.matching import LEFT_OUT, RIGHT, SIZES
-from convlens.metrics.regression import POSITIVE, SHARE, jackknife_interval, mean_score
 
 NOTHING = "no true box"
 
@@ -232,20 +232,10 @@ def _per_image(found: Detections, rows: np.ndarray, shape: tuple[int, ...]) -> n
 def _at_threshold(right: np.ndarray, called: np.ndarray, true: np.ndarray, level: float) -> dict[str, Any]:
     """Precision, recall and F1 of counts per image (N,)."""
     return {
-        "precision": _ratio(right, called, level, "no detection from the threshold on").to_json(),
-        "recall": _ratio(right, true, level, NOTHING).to_json(),
-        "f1": _ratio(2 * right, called + true, level, "no true box and no detection").to_json(),
+        "precision": share_of_sums(right, called, level, missing="no detection from the threshold on").to_json(),
+        "recall": share_of_sums(right, true, level, missing=NOTHING).to_json(),
+        "f1": share_of_sums(2 * right, called + true, level, missing="no true box and no detection").to_json(),
     }
-
-
-def _ratio(above: np.ndarray, below: np.ndarray, level: float, missing: str) -> Interval:
-    """A ratio of sums, judged on the images that have a part in it."""
-    above, below = above[below > 0].astype(np.float64), below[below > 0].astype(np.float64)
-    if len(below) == 0:
-        return undefined(missing)
-    rest = below.sum() - below
-    left_out = np.divide(above.sum() - above, rest, out=np.full(len(rest), np.nan), where=rest > 0)
-    return jackknife_interval(above.sum() / below.sum(), left_out, level, SHARE)
 
 
 def _counts(shown: np.ndarray, true: np.ndarray, mean_count: float | None, level: float) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from convlens.errors import ConfigError, DataError, ShapeError
 from convlens.metrics.interval import Interval, normal_quantile, wilson
-from convlens.metrics.regression import AT_MOST_ONE, PLAIN, POSITIVE, Scale, mean_score
+from convlens.metrics.jackknife import AT_MOST_ONE, PLAIN, POSITIVE, Scale, mean_score
 
 WINDOW_PX, SIGMA_PX = 11, 1.5
 K1, K2 = 0.01, 0.03

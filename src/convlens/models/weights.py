@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from convlens import artefact
-from convlens.config import IMAGENET_MEAN, IMAGENET_STD
 from convlens.errors import ArtefactError
 from convlens.models.matching import COUNTER, Shape, match_by_order
 from convlens.models.tensors import opened, read_tensors
+from convlens.options import IMAGENET_MEAN, IMAGENET_STD
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -51,6 +51,23 @@ def require_predictions(outputs: Tensor) -> None:
         )
 
 
+def cell_scores(outputs: Tensor) -> Tensor:
+    """The score of every class in every cell: the chance that there is an object, times that of the class.
+
+    Shapes:
+        (N, A, 8 + K) -> (N, A, K)
+
+    Example:
+        >>> cell_scores(torch.tensor([0.0, 0, 4, 4, 2, 2, 4, 0, 0, 9]).reshape(1, 1, 10)).round(decimals=2).tolist()
+        [[[0.25, 0.5]]]
+
+    Raises:
+        ShapeError: the predictions have another shape.
+    """
+    require_predictions(outputs)
+    return outputs[..., OBJECTNESS, None].sigmoid() * outputs[..., CLASSES].sigmoid()
+
+
 @torch.no_grad()
 def decode(
     outputs: Tensor,

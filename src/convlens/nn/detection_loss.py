@@ -55,8 +55,7 @@ def detection_loss(
     """
     _check(outputs, targets)
     outputs, targets = outputs.float(), targets.float()
-    known = zip(outputs.detach(), targets, strict=True)
-    answers = torch.stack([assign(image, objects, radius=radius, most=most) for image, objects in known])  # (N, A)
+    answers = assign(outputs.detach(), targets, radius=radius, most=most)  # (N, A)
     images, predictions = (answers != NOBODY).nonzero(as_tuple=True)  # the P that answer for an object
     chosen = outputs[images, predictions]  # (P, 8 + K)
     objects = targets[images, answers[images, predictions]]  # (P, 5)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from convlens.data.image import text_mask
+from convlens.data.pixels import text_mask
 from convlens.errors import ShapeError
 from convlens.metrics.detection_tally import JudgedImage
 from convlens.report.overlay import class_colour

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from convlens.data.image import encode_png
+from convlens.data.pixels import encode_png
 from convlens.errors import ShapeError
 from convlens.report.canvas import (
     ACCENT,
@@ -32,6 +32,7 @@ from convlens.report.overlay import class_colour
 
 SHEET_GREY = 40
 MOST_POINTS = 2000
+MOST_NUMBERED = 16  # curves whose numbers find room beside each other
 
 
 def learning_curve(
@@ -207,25 +208,29 @@ def precision_recall(
 def precision_recall_of_classes(curves: Sequence[Mapping[str, Sequence[float]] | None]) -> str:
     """Precision against recall of each class over all thresholds, numbered from 1 in the colours of the classes.
 
+    More than 16 curves have no numbers.
+
     Args:
         curves: `recall` and `precision` of each class; None where there is nothing to find or nothing was found.
     """
     if not any(curves):
         return ""
-    with open_canvas("precision-recall-classes", height=330) as canvas:
-        axes = canvas.axes("precision, %", "recall, %")
+    with open_canvas("precision-recall-classes", height=330, right=34) as canvas:
+        axes, ends = canvas.axes("precision, %", "recall, %"), []
         for number, curve in enumerate(curves, 1):
             if not curve:
                 continue
             recall, precision = (100 * np.asarray(curve[name], float) for name in ("recall", "precision"))
             colour = "#{:02x}{:02x}{:02x}".format(*class_colour(number))
             axes.plot([0.0, *recall], [precision[0], *precision], color=colour, clip_on=False)
-            axes.annotate(str(number), (recall[-1], precision[-1]), xytext=(5, 0), textcoords="offset points")
+            ends.append((str(number), recall, precision, colour))
         axes.set_xlim(0, 102)
         axes.set_ylim(0, 102)
         axes.set_xticks(range(0, 101, 20))
         axes.set_yticks(range(0, 101, 20))
-        return canvas.svg(f"Precision over recall at IoU 0.5 of {sum(map(bool, curves))} classes.")
+        if len(ends) <= MOST_NUMBERED:
+            name_ends(axes, ends[::-1], pointed=True)  # of equals, the first on top
+        return canvas.svg(f"Precision over recall at IoU 0.5 of {len(ends)} classes.")
 
 
 def balance(counts: Sequence[int]) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from convlens.config import KINDS, Config
+from convlens.config import Config
 from convlens.errors import ConfigError, did_you_mean
+from convlens.options import KINDS
 from convlens.tasks import detect, pictures, regress, segment
 from convlens.tasks.classify import Classify
 from convlens.tasks.detect import Detect

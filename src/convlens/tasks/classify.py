@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -58,6 +58,8 @@ class Classify:
     class_weights: Tensor | None = None
     name: str = field(default="classify", init=False)
     figure: str = field(default="accuracy", init=False)
+    promised: ClassVar[str] = "abstain"
+    unsettled: ClassVar[str] = "it always answers"
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy with label smoothing and class weights."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -84,6 +84,8 @@ class Detect:
     loss_name: str = "yolo"
     name: str = field(default="detect", init=False)
     figure: str = field(default="map50", init=False)
+    promised: ClassVar[str] = "abstain"
+    unsettled: ClassVar[str] = f"it shows what has a score of {UNSETTLED} or more"
 
     def __post_init__(self) -> None:
         self._last: tuple[Callable[[], Tensor | None], Tensor] | None = None

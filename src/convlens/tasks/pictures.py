@@ -84,6 +84,8 @@ class Reconstruct:
     loss_name: str = "squared"
     name: ClassVar[str] = "reconstruct"
     figure: ClassVar[str] = "psnr"
+    promised: ClassVar[str] = "abstain"
+    unsettled: ClassVar[str] = "it always answers"
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean over all values, in the scale of the input, in which the deviation of the data is about 1."""
@@ -226,6 +228,8 @@ class Anomaly(Reconstruct):
     """
 
     name: ClassVar[str] = "anomaly"
+    promised: ClassVar[str] = "false_alarms"
+    unsettled: ClassVar[str] = "it gives scores, no alarms"
 
     def settle(
         self, outputs: np.ndarray, targets: np.ndarray, seen: Seen, *, promise: float | None, level: float

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn.functional import huber_loss, l1_loss, mse_loss
 
 from convlens.errors import ConfigError, DataError, ShapeError
-from convlens.metrics.regression import ErrorBar, fit_error_bar, regression_report
+from convlens.metrics.conformal import ErrorBar, fit_error_bar
+from convlens.metrics.regression import regression_report
 from convlens.tasks.task import Seen
 
 PROMISE = 0.9
@@ -65,6 +66,8 @@ class Regress:
     loss_name: str = "huber"
     name: str = field(default="regress", init=False)
     figure: str = field(default="mae", init=False)
+    promised: ClassVar[str] = "abstain"
+    unsettled: ClassVar[str] = "its numbers have no error bars"
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean over samples and targets."""

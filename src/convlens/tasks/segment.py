@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,7 +17,9 @@ from torch import Tensor
 from convlens.data.fitting import unfit
 from convlens.data.mask_map import IGNORED
 from convlens.errors import ConfigError, ShapeError
-from convlens.metrics.segmentation import PixelTally, otsu_map, otsu_polarity, segmentation_report
+from convlens.metrics.otsu import otsu_map, otsu_polarity
+from convlens.metrics.pixel_tally import PixelTally
+from convlens.metrics.segmentation import segmentation_report
 from convlens.nn.losses import PIXEL_LOSSES, cross_entropy, mixed_loss
 from convlens.tasks.task import Seen
 
@@ -65,6 +67,8 @@ class Segment:
     class_weights: Tensor | None = None
     name: str = field(default="segment", init=False)
     figure: str = field(default="dice", init=False)
+    promised: ClassVar[str] = "abstain"
+    unsettled: ClassVar[str] = "it always answers"
 
     def __post_init__(self) -> None:
         common = {"ignore_index": IGNORED}

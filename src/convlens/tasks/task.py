@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -81,12 +81,16 @@ class Task(Protocol):
         names: of the network's outputs, in order: classes, or what the numbers are called.
         card: the model's; what is fitted is kept in it.
         figure: the history name of the figure to show beside the loss.
+        promised: the option of `evaluate` that `settle` is to keep as a promise.
+        unsettled: what the model does where it could not be kept, in words.
     """
 
     name: str
     names: tuple[str, ...]
     card: dict[str, Any]
     figure: str
+    promised: ClassVar[str]
+    unsettled: ClassVar[str]
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean training loss of a batch."""

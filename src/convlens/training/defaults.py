@@ -6,13 +6,13 @@ The values for training from scratch were found with `compact` on Fashion-MNIST
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from convlens.config import Config, TrainConfig
+from convlens.config import Config
+from convlens.options import TrainConfig
 
 FINE_TUNE_EPOCHS, HEAD_EPOCHS = 10, 20
-DEPTH_DECAY = 0.7
 SMALL_PX = 64
 FEWEST_STEPS = 12  # batches in an epoch, below which they are made smaller
 SMALLEST_BATCH = 16
@@ -27,6 +27,7 @@ class Recipe:
         rates: peak learning rate of each optimiser, for batches of `batch`; smaller ones get its square root's share.
         seen: images that training sees in all, as far as the epochs stay between the two `epochs`.
         loss: of the task.
+        depth_decay: share of the rate that each stage gets of the one above it.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Recipe:
     seen: int = 770_000
     epochs: tuple[int, int] = (12, 40)
     loss: str = "cross_entropy"
+    depth_decay: float = 1.0
 
 
 FROM_SCRATCH = Recipe(
@@ -58,8 +60,8 @@ FINE_TUNING = Recipe(
     32,
     0.02,
     0.1,
+    depth_decay=0.7,
 )
-
 HEAD_ALONE = Recipe(
     "a new head on trained features",
     "adamw",
@@ -112,6 +114,12 @@ BOXES = Recipe(
     epochs=(12, 150),
     loss="yolo",
 )
+BOXES_FROM_WEIGHTS = replace(
+    BOXES,
+    name="boxes around objects, from trained weights",
+    rates={"sgd": 0.006, "rmsprop": 3e-4, "adam": 1.2e-3, "adamw": 1.2e-3},
+    depth_decay=0.8,
+)
 OF_TASK = {"segment": PIXELS, "reconstruct": CODING, "anomaly": CODING, "denoise": DENOISING, "detect": BOXES}
 
 
@@ -159,7 +167,7 @@ def _choices(config: Config, facts: Facts) -> dict[str, tuple[Any, str]]:
         "train.optimiser": (rule, recipe.name),
         "train.rate": (float(f"{rate:.3g}"), f"{rule}, batches of {batch}"),
         "train.weight_decay": (recipe.weight_decay if decays else 0.0, f"{rule}, {recipe.name}"),
-        "train.depth_decay": (DEPTH_DECAY if recipe is FINE_TUNING else 1.0, recipe.name),
+        "train.depth_decay": (recipe.depth_decay, recipe.name),
         "train.warmup": (recipe.warmup if rises else 0.0, f"schedule {asked.schedule}"),
         "train.loss": ("huber" if config.task == "regress" else recipe.loss, f"task {config.task}"),
         "train.label_smoothing": (0.05 if config.task == "classify" else 0.0, f"task {config.task}"),
@@ -177,6 +185,8 @@ def _restores_best(asked: TrainConfig) -> tuple[bool, str]:
 
 
 def _recipe(task: str, facts: Facts) -> Recipe:
+    if task == "detect" and not facts.from_scratch:
+        return BOXES_FROM_WEIGHTS
     if task in OF_TASK:
         return OF_TASK[task]
     if facts.head_alone:

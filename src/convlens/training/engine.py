@@ -23,13 +23,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convlens.config import TrainConfig
 from convlens.data.batch import Batch, Batches
 from convlens.data.present import Present
 from convlens.errors import TrainingError
 from convlens.nn.constraints import constraints
 from convlens.nn.keras_layer import build, waits_for_input
 from convlens.nn.penalties import penalties
+from convlens.options import TrainConfig
 from convlens.tasks.task import Task
 from convlens.training.callbacks import Callback, EarlyStopping, direction, read_column
 from convlens.training.checkpoint import Checkpoints, Snapshot

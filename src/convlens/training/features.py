@@ -21,12 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convlens.config import AugmentConfig, Config
+from convlens.config import Config
 from convlens.data.augment import Augment, changing
 from convlens.data.batch import Batch, Batches
 from convlens.data.prepare import Prepared
 from convlens.files import locked, sweep_aside, write_atomic, writing
 from convlens.models.depth import head_of, in_head
+from convlens.options import AugmentConfig
 from convlens.training.hardware import Hardware, keep_depthwise_float32
 from convlens.training.transfer import Transfer, in_evaluation
 

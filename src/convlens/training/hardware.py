@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convlens.config import TrainConfig
 from convlens.errors import ConfigError
+from convlens.options import TrainConfig
 
 TRIAL_VALUES = 8 * 3 * 160 * 160  # of the images of a trial step; small images are measured in whole batches
 TRIAL_SECONDS = 0.3
@@ -110,7 +110,7 @@ def time_steps(
     network: nn.Module, loss: Callable[[Tensor], Tensor], x: Tensor, hardware: Hardware, give_up: float
 ) -> float:
     """Seconds of the fastest training step in one arrangement; stops early once it is slower than `give_up`."""
-    trial = copy.deepcopy(network).to(hardware.device, memory_format=hardware.memory_format)  # type: ignore[call-overload]
+    trial = arranged(network, hardware)
     x = x.contiguous(memory_format=hardware.memory_format)
     best, spent = float("inf"), 0.0
     torch.set_num_threads(hardware.threads)
@@ -128,6 +128,11 @@ def time_steps(
             if attempt and (best > give_up or spent > TRIAL_SECONDS):
                 break
     return best
+
+
+def arranged(network: nn.Module, hardware: Hardware) -> nn.Module:
+    """A copy of a network on the device and in the layout of an arrangement."""
+    return copy.deepcopy(network).to(hardware.device, memory_format=hardware.memory_format)  # type: ignore[call-overload]
 
 
 def _give_up(times: dict[Hardware, float]) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convlens.config import TrainConfig
+from convlens.options import TrainConfig
 
 
 def decayed_parameters(network: nn.Module) -> list[Tensor]:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convlens.config import Config, Kind
+from convlens.config import Config
 from convlens.data.augment import Augment, changing, resolve
 from convlens.data.batch import Batches
 from convlens.data.noise import Noise
@@ -23,6 +23,7 @@ from convlens.data.prepare import Prepared
 from convlens.data.present import Present, make_present
 from convlens.data.symmetry import mirror_test
 from convlens.errors import ConfigError
+from convlens.options import Kind
 from convlens.tasks.catalog import make
 from convlens.tasks.task import Task
 from convlens.training.callbacks import Callback
@@ -36,7 +37,7 @@ from convlens.training.transfer import Transfer, idle_dropout, make_transfer, tr
 
 SMALL_PX = 64
 PRESET_OF: dict[Kind, tuple[str, str]] = {
-    "mask": ("scans", "masks follow; where up and down differ, say augment.flip=horizontal"),
+    "mask": ("scans", "masks follow; where up and down differ, say augment.flip=horizontal, augment.turn=false"),
     "picture": ("none", "the pictures are to be given back as they are"),
     "pair": ("objects", "noisy and clean pictures are moved alike"),
     "boxes": ("boxes", "boxes follow; where left and right differ, say augment.flip=none"),

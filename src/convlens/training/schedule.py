@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from convlens.config import TrainConfig
+from convlens.options import TrainConfig
 
 
 def rate_factor(settings: TrainConfig, step: int, total_steps: int, steps_per_epoch: int, warmup: float) -> float:
