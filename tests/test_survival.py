@@ -221,7 +221,9 @@ def test_a_second_signal_ends_at_once(warm: Warm, tmp_path: Path) -> None:
     time.sleep(0.1)
     if call.ended():
         pytest.skip("this machine does an epoch in a tenth of a second")
-    call.send(signal.SIGTERM)
+    while not call.ended():  # of two that come before the first is seen, the system keeps one
+        call.send(signal.SIGTERM)
+        time.sleep(0.1)
     assert call.wait() == 128 + signal.SIGTERM
     assert "Saved" not in call.err
     assert not list((directory / "checkpoints").iterdir())
