@@ -32,11 +32,11 @@ OPTIONS: dict[str, Any] = {
     "task": "detect",
     "epochs": 9,
     "batch_size": 8,
-    "rate": 0.005,
+    "rate": 0.007,
     "preset": "none",
     "valid_fraction": 0.1,
     "test_fraction": 0.12,
-    "options": {"width": 16, "fpn_width": 32},
+    "options": {"width": 16, "scales": 2, "fpn_width": 32},
     "layout": "channels_last",
     "precision": "float32",
     "device": "cpu",
@@ -53,7 +53,7 @@ def drawn(n: int, side_px: int, seed: int, most: int = shapes_set.MOST) -> tuple
 @cache
 def learned() -> Run:
     folder = str(small.shared() / "counting")
-    return cl.train(drawn(1200, STORED, SEED), seed=SEED, directory=folder, name="shapes", **OPTIONS)
+    return cl.train(drawn(1400, STORED, SEED), seed=SEED, directory=folder, name="shapes", **OPTIONS)
 
 
 @cache
