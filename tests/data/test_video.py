@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import subprocess
 import sys
 import time
 from itertools import islice
@@ -306,3 +307,10 @@ def test_a_long_video_takes_no_more_memory_than_a_short_one(tmp_path: Path, monk
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20 * square(0).nbytes + 2**20, f"{peak:,} bytes after {time.monotonic() - began:.1f} s"
+
+
+def test_what_is_wrong_is_said_by_our_error_alone(tmp_path: Path) -> None:
+    (tmp_path / "no.mp4").write_text("no film")
+    asked = "from convlens.data import video\ntry: next(video.video_frames('no.mp4'))\nexcept video.DataError: pass"
+    done = subprocess.run([sys.executable, "-c", asked], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")

@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from convlens.errors import ConfigError, DataError, ShapeError
-from convlens.metrics.classification import classification_report, first_of_each, headline
+from convlens.metrics.classification import classification_report, headline
 from intervals import scores_of
 
 
@@ -201,15 +199,6 @@ def test_the_headline_follows_the_imbalance_of_training() -> None:
     assert report[headline(report, [31, 10])]["n"] == 2
     with pytest.raises(ShapeError, match="2 classes"):
         headline(report, [1, 2, 3])
-
-
-@settings(deadline=None)
-@given(st.lists(st.text(max_size=2), max_size=30))
-def test_copies_that_pad_a_batch_are_dropped(ids: list[str]) -> None:
-    kept = first_of_each(ids)
-    assert [ids[i] for i in kept] == list(dict.fromkeys(ids))
-    assert all(ids.index(ids[i]) == i for i in kept)
-    assert first_of_each(np.array([7, 3, 7, 3, 9])).tolist() == [0, 1, 4]
 
 
 def test_importing_the_metrics_imports_neither_torch_nor_scikit_learn() -> None:

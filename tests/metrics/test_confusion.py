@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from convlens.errors import DataError, ShapeError
 from convlens.metrics import confusion as counts
-from convlens.metrics.confusion import Tally, confusion
+from convlens.metrics.confusion import confusion
 
 
 @pytest.mark.parametrize("k", [2, 5])
@@ -39,35 +37,3 @@ def test_errors_name_what_came() -> None:
         confusion(np.array([-1, 1]), np.array([0, 1]), 2)
     with pytest.raises(ShapeError, match=r"got \(2,\) and \(1,\)"):
         confusion(np.array([0, 1]), np.array([0]), 2)
-    with pytest.raises(ShapeError, match="got 2 and 3"):
-        Tally(2).merge(Tally(3))
-
-
-@settings(deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=60),
-    st.integers(1, 60),
-    st.integers(1, 60),
-)
-def test_scores_do_not_depend_on_the_batches(pairs: list[tuple[int, int]], size: int, cut: int) -> None:
-    data = np.array(pairs, dtype=np.int64).reshape(-1, 2)
-    whole, batched, first, second = (Tally(4) for _ in range(4))
-    whole.update(data[:, 0], data[:, 1])
-    for start in range(0, len(data), size):
-        batch = data[start : start + size]
-        batched.update(batch[:, 0], batch[:, 1])
-    second.update(data[cut:, 0], data[cut:, 1])
-    first.update(data[:cut, 0], data[:cut, 1])
-    second.merge(first)
-    for other in (batched, second):
-        assert other.n == len(data)
-        assert np.array_equal(other.matrix, whole.matrix)
-        assert repr(other.scores()) == repr(whole.scores())
-
-
-def test_an_epoch_is_not_the_mean_of_its_batches() -> None:
-    tally = Tally(2)
-    tally.update(np.array([0, 0, 0]), np.array([0, 0, 0]))
-    tally.update(np.array([1]), np.array([0]))
-    assert tally.scores() == pytest.approx({"accuracy": 0.75, "balanced_accuracy": 0.5, "macro_f1": 3 / 7})
-    assert all(np.isnan(value) for value in Tally(3).scores().values())

@@ -19,6 +19,7 @@ from convlens.metrics.detection_tally import DetectionTally
 from convlens.metrics.interval import wilson
 from convlens.metrics.jackknife import SHARE, jackknife_interval
 from convlens.metrics.matching import AREAS_PX, IOU_THRESHOLDS, LEFT_OUT, RIGHT, WRONG, box_iou
+from intervals import scores_of
 
 Image = dict[str, np.ndarray]
 Rows = Sequence[Sequence[float]]
@@ -71,15 +72,6 @@ def random_images(seed: int, n: int, k: int, *, ties: bool = False, marked: bool
             }
         )
     return images
-
-
-def scores_of(report: Any) -> list[dict[str, Any]]:
-    """Every stored interval, wherever it stands."""
-    if isinstance(report, dict):
-        if {"value", "low", "high", "n"} <= set(report):
-            return [report]
-        return [one for value in report.values() for one in scores_of(value)]
-    return [one for value in report for one in scores_of(value)] if isinstance(report, list) else []
 
 
 def values_of(report: Any) -> list[float | None]:

@@ -196,6 +196,7 @@ def opencv(video: str) -> ModuleType:
     Raises:
         ConfigError: it is not there.
     """
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet; what is wrong is said by our own errors
     try:
         import cv2
     except ImportError:

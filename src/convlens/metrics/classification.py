@@ -8,7 +8,7 @@ images or files; the counts are those of `confusion.py`, the curves of two class
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -139,23 +139,6 @@ def headline(report: Mapping[str, Any], class_counts: Sequence[int]) -> str:
     """
     counts = _check_counts(class_counts, len(report["classes"]))
     return "balanced_accuracy" if counts.max() > IMBALANCE * counts.min() else "accuracy"
-
-
-def first_of_each(ids: Iterable[Hashable]) -> np.ndarray:
-    """Positions where each sample id comes first, in order: drops the copies that pad distributed batches.
-
-    Args:
-        ids: one for each sample; an array or a tensor of numbers is compared by value.
-
-    Example:
-        >>> first_of_each(["b", "a", "b", "c"]).tolist()
-        [0, 1, 3]
-    """
-    first: dict[Hashable, int] = {}
-    values = getattr(ids, "tolist", ids.__iter__)()
-    for position, sample in enumerate(values):
-        first.setdefault(sample, position)
-    return np.fromiter(first.values(), dtype=np.int64, count=len(first))
 
 
 def _averages(matrix: np.ndarray, level: float, seed: int) -> dict[str, Interval]:

@@ -36,58 +36,6 @@ def confusion(targets: np.ndarray, predicted: np.ndarray, k: int) -> np.ndarray:
     return np.bincount(targets * k + predicted, minlength=k * k).reshape(k, k)
 
 
-class Tally:
-    """Running counts of one epoch: the same whatever the batches, and in whatever order they come.
-
-    Example:
-        >>> tally = Tally(2)
-        >>> tally.update(np.array([0, 1]), np.array([0, 1]))
-        >>> tally.update(np.array([1, 1]), np.array([0, 1]))
-        >>> tally.n, tally.scores()["accuracy"]
-        (4, 0.75)
-    """
-
-    def __init__(self, classes: int) -> None:
-        self.matrix = np.zeros((classes, classes), dtype=np.int64)
-
-    @property
-    def n(self) -> int:
-        """Samples counted so far."""
-        return int(self.matrix.sum())
-
-    def update(self, targets: np.ndarray, predicted: np.ndarray) -> None:
-        """Count one batch.
-
-        Raises:
-            ShapeError: the two differ in length.
-            DataError: an index outside the classes.
-        """
-        self.matrix += confusion(targets, predicted, len(self.matrix))
-
-    def merge(self, other: Tally) -> None:
-        """Add another's counts, such as another device's.
-
-        Raises:
-            ShapeError: the numbers of classes differ.
-        """
-        if self.matrix.shape != other.matrix.shape:
-            raise ShapeError(
-                f"Only tallies of the same classes can be merged; got {len(self.matrix)} and {len(other.matrix)}."
-            )
-        self.matrix += other.matrix
-
-    def scores(self) -> dict[str, float]:
-        """Accuracy, balanced accuracy and macro F1 without intervals, for each epoch; nan where undefined."""
-        return {
-            "accuracy": float(accuracy(self.matrix)),
-            "balanced_accuracy": float(balanced_accuracy(self.matrix)),
-            "macro_f1": float(macro_f1(self.matrix)),
-        }
-
-
-# Scores of confusion matrices (..., K, K) -> (...), nan where undefined; the bootstrap calls them on many at once.
-
-
 def accuracy(matrix: np.ndarray) -> np.ndarray:
     """Share of the samples answered correctly."""
     return ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum((-2, -1)))
