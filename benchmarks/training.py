@@ -1,6 +1,6 @@
 """One training step, three ways, in one interleaved run: the tutorial's loop, a careful hand-written loop, and ours.
 
-    python benchmarks/training.py [--networks lenet,mobilenet,resnet,unet] [--rounds 5]
+    python benchmarks/training.py [--networks lenet,mobilenet,resnet,unet] [--rounds 5] [--compile]
 
     tutorial   eager, contiguous, float32, torch.optim.SGD as in the PyTorch tutorials
     by hand    what our engine chose (layout, precision, fused update, allocator), the same batches, preprocessing and
@@ -9,7 +9,8 @@
 
 Every measurement is a process of its own; the three take turns, so that a slow minute hits all of them. Images, and
 the masks that U-Net learns by cross-entropy, are random and already decoded. Printed: images a second (median of the
-rounds) and the ratios of each round's pairs (median, lowest, highest).
+rounds) and the ratios of each round's pairs (median, lowest, highest). With --compile the step by hand and ours run
+compiled, as with train.compile=true; compiling itself is not counted.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ CASES = {
 }
 
 
-def tutorial(case: Case) -> float:
+def tutorial(case: Case, compiling: bool) -> float:
     """The loop as the tutorials write it; data is ready in memory as float32."""
     import torch
     from torch.nn.functional import cross_entropy
@@ -83,7 +84,7 @@ def tutorial(case: Case) -> float:
     return case.steps * case.batch / (time.perf_counter() - start)
 
 
-def prepared(case: Case):
+def prepared(case: Case, compiling: bool):
     """A model, its config, hardware and data, from random images through the ordinary path."""
     import numpy as np
 
@@ -113,7 +114,14 @@ def prepared(case: Case):
                 "valid_fraction": 0.0,
                 "test_fraction": 0.0,
             },
-            "train": {"epochs": 1, "batch_size": case.batch, "optimiser": "sgd", "rate": 0.01, "weight_decay": 0.0},
+            "train": {
+                "epochs": 1,
+                "batch_size": case.batch,
+                "optimiser": "sgd",
+                "rate": 0.01,
+                "weight_decay": 0.0,
+                "compile": compiling,
+            },
             "augment": {"preset": "none"},
         },
         loss,
@@ -127,7 +135,7 @@ def prepared(case: Case):
     return model, config, data, hardware
 
 
-def ours(case: Case) -> float:
+def ours(case: Case, compiling: bool) -> float:
     """The engine itself, timed from the end of its second step to the end of its last."""
     from convlens.training.callbacks import Callback
     from convlens.training.plan import make_engine
@@ -139,12 +147,12 @@ def ours(case: Case) -> float:
             self.end = time.perf_counter()
 
     clock = Clock()
-    model, config, data, hardware = prepared(case)
+    model, config, data, hardware = prepared(case, compiling)
     make_engine(model.network, config, data, hardware, callbacks=[clock]).fit()
     return case.steps * case.batch / (clock.end - clock.start)
 
 
-def by_hand(case: Case) -> float:
+def by_hand(case: Case, compiling: bool) -> float:
     """The same settings without the engine."""
     import torch
     from torch.nn.functional import cross_entropy
@@ -152,9 +160,10 @@ def by_hand(case: Case) -> float:
     from convlens.training.hardware import keep_depthwise_float32
     from convlens.training.plan import make_engine
 
-    model, config, data, hardware = prepared(case)
+    model, config, data, hardware = prepared(case, compiling)
     engine = make_engine(model.network, config, data, hardware)
     network, present, batches = engine.network, engine.present, engine.train
+    program = hardware.program(network)
     optimiser = torch.optim.SGD(network.parameters(), 0.01, 0.9, nesterov=True, fused=True)
     network.train()
     options: dict[str, Any] = {"ignore_index": 255} if case.masks else {"label_smoothing": 0.05}
@@ -167,7 +176,7 @@ def by_hand(case: Case) -> float:
             x = x.contiguous(memory_format=hardware.memory_format)
             optimiser.zero_grad(set_to_none=True)
             with hardware.autocast():
-                loss = cross_entropy(network(x).float(), y.long(), **options)
+                loss = cross_entropy(program(x).float(), y.long(), **options)
             loss.backward()
             optimiser.step()
             losses.append(loss.detach())
@@ -178,17 +187,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", default="lenet,mobilenet,resnet,unet")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--only", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.only:
         way, name = arguments.only
-        print(json.dumps({"tutorial": tutorial, "by hand": by_hand, "ours": ours}[way](CASES[name])))
+        step = {"tutorial": tutorial, "by hand": by_hand, "ours": ours}[way]
+        print(json.dumps(step(CASES[name], arguments.compile)))
         return
     for name in arguments.networks.split(","):
         speeds: dict[str, list[float]] = {way: [] for way in WAYS}
         for _ in range(arguments.rounds):
             for way in WAYS:
-                command = [sys.executable, __file__, "--only", way, name]
+                command = [sys.executable, __file__, "--only", way, name, *["--compile"] * arguments.compile]
                 output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
                 speeds[way].append(json.loads(output.splitlines()[-1]))
         print(f"{CASES[name].reference}, batch {CASES[name].batch}, {arguments.rounds} rounds")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,25 @@ from convlens.data.input import Wanted, choose_input, make_preprocess
 from convlens.data.opening import open_all
 from convlens.data.prepare import Prepared, prepare
 from convlens.request import by_leaf
+from convlens.training.callbacks import Callback
 from convlens.training.engine import Engine
 from convlens.training.hardware import Hardware
 from convlens.training.plan import make_engine, make_plan
 
 CPU = Hardware(threads=1)
 QUICK = {"epochs": 3, "batch_size": 16, "layout": "contiguous", "precision": "float32", "device": "cpu", "threads": 1}
+
+
+class StopAt(Callback):
+    """Send this process a signal after some batches, as a user or a scheduler would."""
+
+    def __init__(self, batches: int, number: int = signal.SIGTERM) -> None:
+        self.left, self.number = batches, number
+
+    def on_batch_end(self, engine: Engine) -> None:
+        self.left -= 1
+        if self.left == 0:
+            signal.raise_signal(self.number)
 
 
 @cache

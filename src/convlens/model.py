@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +26,15 @@ from convlens.data.batch import Batches
 from convlens.data.classes import Classes
 from convlens.data.image import decode
 from convlens.data.input import Wanted, choose_input, make_preprocess
-from convlens.data.mask_map import MaskMap
+from convlens.data.labelled import read_labelled
 from convlens.data.noise import Noise
 from convlens.data.opening import open_all
-from convlens.data.prepare import Prepared, prepare, require_healthy, require_normal
+from convlens.data.prepare import Prepared, prepare
 from convlens.data.preprocess import Preprocess
 from convlens.data.present import make_present
-from convlens.data.sources import Source, open_source
-from convlens.data.store import build_store
-from convlens.data.targets import make_targets
+from convlens.data.sources import open_source
 from convlens.data.video import VideoFrame, together
-from convlens.errors import BadImage, ConfigError, DataError, did_you_mean
+from convlens.errors import BadImage, ConfigError, did_you_mean
 from convlens.model_file import Parts
 from convlens.models.walk import materialise, walk
 from convlens.options import KINDS
@@ -352,41 +350,17 @@ class Model:
         given = [name for name, origin in config.origins.items() if origin == "evaluate"]
         _refuse([name for name in given if name not in USED_IN_EVALUATE], "evaluate")
         require_options(config)
-        if not isinstance(data, Source):
-            data = open_source(data, config.data, kind=KINDS[self.task])
-        source = self._with_meaning(data)
-        if split:
-            kept = tuple(record for record in source.records if record.split == split)
-            if not kept:
-                raise DataError(f"{source.name} has no {split} part.")
-            source = replace(source, records=kept)
-        if source.kind == "class":
-            classes.indices([str(record.label) for record in source.records], source.name)  # before anything is decoded
-        folder = Path(config.run.directory) / ".store"
-        store = build_store(source, preprocess, directory=folder, memory_mb=config.data.memory_mb, threads=2)
-        groups = self.card.get("data", {}).get("groups", ())
-        answers = make_targets(source, store.records, store.kept, config.data, preprocess, classes, groups)
-        if self.task == "anomaly":
-            require_normal(answers, groups[0] if groups else config.data.normal, source.name)
-        require_healthy(answers.findings, strict=False)
-        if not len(answers.values):
-            raise DataError(f"{source.name} has no labelled image that can be read.")
-        rows = np.arange(len(store.images))
-        outputs = self.outputs(store.images, rows, scored=True)
-        facts = {**self.card.get("data", {}), "groups": list(answers.groups)}  # other kinds than in training
+        learned = self.card.get("data", {})
+        found = read_labelled(data, config, preprocess, classes, learned, split)
+        images, answers = found.store.images, found.answers
+        rows = np.arange(len(images))
+        facts = {**learned, "groups": list(answers.groups)}  # other kinds than in training
         asks = make(self.task, classes.names, {**self.card, "data": facts})
-        report = asks.report(outputs, answers.values, Seen(store.images, rows), level=level, seed=0)
+        outputs = self.outputs(images, rows, scored=True)
+        report = asks.report(outputs, answers.values, Seen(images, rows), level=level, seed=0)
         if self.task == "detect":
-            report["speed"] = self.speed(store.images)
-        report["noticed"] = [finding.message for finding in source.findings if finding.severity != "note"]
-        report["unreadable"] = [{"id": f.id, "reason": f.reason} for f in store.facts if not f.ok]
-        return report
-
-    def _with_meaning(self, source: Source) -> Source:
-        """The source with the meaning its masks had in training: one map of values, wherever they are read."""
-        if source.kind != "mask":
-            return source
-        return replace(source, mask_map=MaskMap.from_json(self.card["data"]["mask"]))
+            report["speed"] = self.speed(images)
+        return {**report, "noticed": found.noticed, "unreadable": found.unreadable}
 
     # the file ---------------------------------------------------------------------------------------------------
 

@@ -209,6 +209,10 @@ class TrainConfig(Section):
         default="auto", description="arithmetic of the forward pass"
     )
     threads: Count | Auto = Field(default="auto", description="processor threads")
+    compile: bool | Auto = Field(
+        default=False,
+        description="compile the training steps, for about a minute; auto: where they are measured faster",
+    )
 
 
 class EvaluateConfig(Section):

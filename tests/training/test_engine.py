@@ -29,18 +29,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-class StopAt(Callback):
-    """Send this process a signal after some batches, as a user or a scheduler would."""
-
-    def __init__(self, batches: int, number: int = signal.SIGTERM) -> None:
-        self.left, self.number = batches, number
-
-    def on_batch_end(self, engine: Engine) -> None:
-        self.left -= 1
-        if self.left == 0:
-            signal.raise_signal(self.number)
-
-
 def test_it_learns(tmp_path: Path) -> None:
     made = rig.engine(tmp_path, epochs=8)
     history = made.fit()
@@ -58,13 +46,13 @@ def test_interrupted_twice_equals_uninterrupted(tmp_path: Path, variant: str) ->
     folder = tmp_path / "checkpoints"
     for batches in (2, 7):  # within the first epoch, then within a later one
         part = rig.engine(
-            tmp_path, **options, callbacks=[StopAt(batches)], checkpoints=Checkpoints(folder, Events(), 1e9)
+            tmp_path, **options, callbacks=[rig.StopAt(batches)], checkpoints=Checkpoints(folder, Events(), 1e9)
         )
         _restore(part, folder)
         with pytest.raises(Interrupted) as caught:
             part.fit()
         assert caught.value.exit_code == 143
-    last = rig.engine(tmp_path, **options, callbacks=[StopAt(10**9)])
+    last = rig.engine(tmp_path, **options, callbacks=[rig.StopAt(10**9)])
     _restore(last, folder)
     last.fit()
     assert rig.same_weights(whole.network, last.network)

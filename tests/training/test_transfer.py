@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -198,18 +197,6 @@ MODES: dict[str, dict[str, Any]] = {
 }
 
 
-class StopAt(Callback):
-    """Send this process a signal after some batches."""
-
-    def __init__(self, batches: int) -> None:
-        self.left = batches
-
-    def on_batch_end(self, engine: Engine) -> None:
-        self.left -= 1
-        if self.left == 0:
-            signal.raise_signal(signal.SIGTERM)
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_interrupted_three_times_equals_uninterrupted(tmp_path: Path, mode: str) -> None:
     whole_network, last_network = deep(), deep()
@@ -218,11 +205,11 @@ def test_interrupted_three_times_equals_uninterrupted(tmp_path: Path, mode: str)
     folder = tmp_path / "checkpoints"
     for batches in (2, 5, 4):
         checkpoints = Checkpoints(folder, Events(), 1e9)
-        part = engine(tmp_path, **MODES[mode], callbacks=[StopAt(batches)], checkpoints=checkpoints)
+        part = engine(tmp_path, **MODES[mode], callbacks=[rig.StopAt(batches)], checkpoints=checkpoints)
         restore(part, checkpoints)
         with pytest.raises(Interrupted):
             part.fit()
-    last = engine(tmp_path, last_network, **MODES[mode], callbacks=[StopAt(10**9)])
+    last = engine(tmp_path, last_network, **MODES[mode], callbacks=[rig.StopAt(10**9)])
     restore(last, Checkpoints(folder, Events(), 1e9))
     assert last.state.step > 0
     last.fit()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -143,16 +142,6 @@ def test_penalties_pull_weights_down(tmp_path: Path) -> None:
     assert loud[1] < 0.5 * loud[0]
 
 
-class StopAt(Callback):
-    def __init__(self, batches: int) -> None:
-        self.left = batches
-
-    def on_batch_end(self, engine: Engine) -> None:
-        self.left -= 1
-        if self.left == 0:
-            signal.raise_signal(signal.SIGTERM)
-
-
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_interrupted_equals_uninterrupted(tmp_path: Path, ema: float) -> None:
     def made(**more: Any) -> Engine:
@@ -163,8 +152,8 @@ def test_interrupted_equals_uninterrupted(tmp_path: Path, ema: float) -> None:
     whole.fit()
     checkpoints = Checkpoints(tmp_path / "c", Events(), 1e9)
     with pytest.raises(Interrupted):
-        made(callbacks=[StopAt(7)], checkpoints=checkpoints).fit()
-    last, snapshot = made(callbacks=[StopAt(10**9)]), checkpoints.load()
+        made(callbacks=[rig.StopAt(7)], checkpoints=checkpoints).fit()
+    last, snapshot = made(callbacks=[rig.StopAt(10**9)]), checkpoints.load()
     assert snapshot is not None
     last.history.rows = [{}] * snapshot[1]["history"]
     last.restore(snapshot)

@@ -88,6 +88,11 @@ class Batches:
         """Samples in an epoch."""
         return len(self.indices)
 
+    @property
+    def largest(self) -> int:
+        """Samples in the largest batch of an epoch."""
+        return -(-self.samples // len(self)) if self.shuffle else min(self.batch_size, self.samples)
+
     def order(self, epoch: int) -> np.ndarray:
         """The rows of the store in the order of an epoch.
 

@@ -94,6 +94,7 @@ class Engine:
         if waits_for_input(self.network):
             self._show_input()
         self.network.to(self.hardware.device, memory_format=self.hardware.memory_format)  # type: ignore[call-overload]
+        self.program = self.hardware.program(self.network)
         self.rate = float(self.settings.rate)
         self.layers = self.transfer or whole(self.network)
         self.optimiser = build_optimiser(self.layers.optimiser_groups(self.network), self.settings, self.rate)
@@ -208,7 +209,7 @@ class Engine:
         if first:
             self.optimiser.zero_grad(set_to_none=True)
         with self.hardware.autocast():
-            outputs = self.network(x)
+            outputs = self.program(x)
             loss = self.task.loss(outputs.float(), targets)
         for cost in self.penalties:
             loss = loss + cost()

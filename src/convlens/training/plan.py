@@ -54,7 +54,7 @@ def make_plan(network: nn.Module, config: Config, prepared: Prepared, *, from_sc
     facts = Facts(len(prepared.split.train), size, from_scratch, normalised, head_alone)
     config = complete(config, facts)
     task = make_task(config, prepared)
-    rows = np.sort(prepared.split.train)[: int(config.train.batch_size)]
+    rows = np.sort(prepared.split.train)[: _largest_batch(config, prepared)]
     images = torch.from_numpy(np.ascontiguousarray(prepared.store.images[rows]))
     x, targets = present_of(config, prepared).changed(images, torch.from_numpy(prepared.targets[rows]), rows, 0)
 
@@ -65,8 +65,9 @@ def make_plan(network: nn.Module, config: Config, prepared: Prepared, *, from_sc
     trial = copy.deepcopy(network)
     transfer.begin(trial, int(config.train.epochs))
     config = _choose_features(config, hindrance(trial, transfer, config.augment, x))
+    config = _settle_compiling(config)
     hardware = choose(trial, loss, x, config.train)
-    for option in ("device", "layout", "precision", "threads"):
+    for option in ("device", "layout", "precision", "threads", "compile"):
         if config[f"train.{option}"] == "auto":
             config = config.choose(f"train.{option}", getattr(hardware, option), hardware.reason)
     return config, hardware
@@ -155,6 +156,24 @@ def present_of(config: Config, prepared: Prepared) -> Present:
 def _transfer(network: nn.Module, config: Config, prepared: Prepared) -> Transfer:
     shape = (1, prepared.preprocess.policy.channels, *prepared.preprocess.size_px)
     return make_transfer(network, shape, config)
+
+
+def _largest_batch(config: Config, prepared: Prepared) -> int:
+    size, rows = int(config.train.batch_size), prepared.split.train
+    return Batches(prepared.store.images, prepared.targets, rows, batch_size=size, seed=0, shuffle=True).largest
+
+
+def _settle_compiling(config: Config) -> Config:
+    hindered = ""
+    if config.train.finetune == "gradual":
+        hindered = "with gradual fine-tuning every stage would be compiled anew"
+    elif config.train.cache_features is True:
+        hindered = "the head alone is trained, on features computed once"
+    if hindered and config.train.compile == "auto":
+        return config.choose("train.compile", False, hindered)
+    if hindered and config.train.compile:
+        raise ConfigError(f"train.compile=true is not possible: {hindered}.")
+    return config
 
 
 def _choose_features(config: Config, hindered: str) -> Config:
