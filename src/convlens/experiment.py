@@ -160,7 +160,8 @@ def _make_ready(config: Config, source: Source, progress: Progress | None) -> Re
     )
     model.adopt(prepared)
     from_scratch = model.card["weights"]["origin"] == "random"
-    config, hardware = make_plan(model.network, config, prepared, from_scratch=from_scratch)
+    compiling = _stage(progress, "compiling a step")
+    config, hardware = make_plan(model.network, config, prepared, from_scratch=from_scratch, progress=compiling)
     return Ready(config, model, prepared, hardware)
 
 

@@ -100,6 +100,21 @@ def test_the_trial_has_the_size_of_a_real_batch(tmp_path: Path, monkeypatch: pyt
     assert len(sizes) == 10
 
 
+def test_waiting_for_the_compiler_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed_batches: list[tuple[int, int]] = []
+    monkeypatch.setattr(hardware, "compiled", lambda network: network)
+    config, data = rig.prepared(tmp_path)
+    for asked, told in ((False, []), (True, [(0, 16), (16, 16)])):
+        del timed_batches[:]
+        asking = config.choose("train.compile", asked, "test")
+        full, arrangement = plan.make_plan(
+            rig.network(), asking, data, from_scratch=True, progress=lambda *done: timed_batches.append(done)
+        )
+        assert timed_batches == told
+        running = plan.make_engine(rig.network(), full, data, arrangement)
+        assert ["compiling"] * asked == [event["kind"] for event in running.events]
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [({"finetune": "gradual"}, "every stage would be compiled anew"), ({"cache_features": True}, "the head alone")],

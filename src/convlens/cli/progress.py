@@ -72,8 +72,9 @@ def facts(row: dict[str, Any]) -> str:
 
 
 def notes(engine: Engine) -> list[str]:
-    """What became of the starting weights, and whether the head trains on features computed once."""
-    latest = {event["kind"]: event["message"] for event in engine.events if event["kind"] in ("weights", "features")}
+    """What became of the starting weights, whether features are computed once, and why the first step takes long."""
+    kinds = ("weights", "features", "compiling")
+    latest = {event["kind"]: event["message"] for event in engine.events if event["kind"] in kinds}
     return [f"{kind}  {message}" for kind, message in latest.items()]
 
 
@@ -157,7 +158,7 @@ def _line_stage() -> Callable[[str, int, int], None]:
 
     def show(stage: str, done: int, total: int) -> None:
         now = time.monotonic()
-        if done == total or now - said.setdefault(stage, now) >= HEARTBEAT_S:
+        if done in (0, total) or now - said.setdefault(stage, now) >= HEARTBEAT_S:
             said[stage] = now
             print(f"{stage}  {done:,} of {total:,} images", file=sys.stderr, flush=True)
 

@@ -35,6 +35,7 @@ from convlens.training.hardware import Hardware, choose, tune_allocator
 from convlens.training.history import Events, History
 from convlens.training.transfer import Transfer, idle_dropout, make_transfer, trains_head_alone
 
+Progress = Callable[[int, int], None]
 SMALL_PX = 64
 PRESET_OF: dict[Kind, tuple[str, str]] = {
     "mask": ("scans", "masks follow; where up and down differ, say augment.flip=horizontal, augment.turn=false"),
@@ -45,8 +46,14 @@ PRESET_OF: dict[Kind, tuple[str, str]] = {
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm, nn.LayerNorm)
 
 
-def make_plan(network: nn.Module, config: Config, prepared: Prepared, *, from_scratch: bool) -> tuple[Config, Hardware]:
-    """Decide every open option, each with its reason; the network is timed but not changed."""
+def make_plan(
+    network: nn.Module, config: Config, prepared: Prepared, *, from_scratch: bool, progress: Progress | None = None
+) -> tuple[Config, Hardware]:
+    """Decide every open option, each with its reason; the network is timed but not changed.
+
+    Args:
+        progress: called with (pictures done, pictures in all) before and after a step is compiled to be timed.
+    """
     size = prepared.preprocess.size_px[0]
     head_alone = trains_head_alone(config)
     config = _choose_augmentation(config, prepared, head_alone)
@@ -66,7 +73,10 @@ def make_plan(network: nn.Module, config: Config, prepared: Prepared, *, from_sc
     transfer.begin(trial, int(config.train.epochs))
     config = _choose_features(config, hindrance(trial, transfer, config.augment, x))
     config = _settle_compiling(config)
+    tell = progress if progress and config.train.compile else lambda done, total: None
+    tell(0, len(x))
     hardware = choose(trial, loss, x, config.train)
+    tell(len(x), len(x))
     for option in ("device", "layout", "precision", "threads", "compile"):
         if config[f"train.{option}"] == "auto":
             config = config.choose(f"train.{option}", getattr(hardware, option), hardware.reason)
@@ -84,7 +94,7 @@ def make_engine(
     events: Events | None = None,
     checkpoints: Checkpoints | None = None,
     save_model: Callable[[Path], object] = lambda path: None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Engine:
     """The engine for a config in which nothing is open any more.
 
@@ -101,6 +111,11 @@ def make_engine(
     if config.train.cache_features is True:
         features = compute_features(network, config, prepared, hardware, progress)
         events.add("features", f"{features}; the head is trained on them.", seconds=round(features.seconds, 3))
+
+    if hardware.compile:
+        events.add(
+            "compiling", "The first step of each size of batch is built first: about a minute, less the next time."
+        )
 
     def batches(rows: np.ndarray, batch_size: int, *, shuffle: bool) -> Batches:
         settings = {"batch_size": batch_size, "seed": config.seed, "shuffle": shuffle}
