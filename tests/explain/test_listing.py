@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convlens.explain.listing import list_networks
+from convlens.explain.listing import list_networks, measure_networks
 from convlens.models.catalog import NETWORKS
 
 PARAMETERS = {
@@ -33,6 +33,11 @@ FIELDS = {
     "yolo": None,
 }
 OUTPUTS = {"lenet5": 10, "vgg16": 1000, "unet": 2, "autoencoder": 1, "dncnn": 1, "yolo": 20}
+
+
+def test_what_is_listed_is_what_the_networks_are() -> None:
+    """After a change of the catalog: python docs/make_networks.py."""
+    assert list_networks() == measure_networks()
 
 
 def test_every_network_is_listed_with_its_size_cost_and_field() -> None:

@@ -1,16 +1,29 @@
-"""The catalog as a table: every network with its size, its cost and what it sees, read off the networks themselves."""
+"""The catalog as a table: every network with its size, its cost and what it sees, read off the networks themselves.
+
+To read it off takes seconds and needs torch, so what was read lies beside this file, written by
+`docs/make_networks.py`; a test compares the two.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
 
-from convlens.explain.anatomy import describe
-from convlens.explain.rows import Row
-from convlens.models.catalog import NETWORKS
+if TYPE_CHECKING:
+    from convlens.explain.rows import Row
 
 
 def list_networks() -> list[dict[str, Any]]:
-    """One row for each network, at the input and with the outputs it was published with; nothing is allocated."""
+    """One row for each network, at the input and with the outputs it was published with."""
+    return json.loads(files("convlens.explain").joinpath("networks.json").read_text(encoding="utf-8"))
+
+
+def measure_networks() -> list[dict[str, Any]]:
+    """The rows of `list_networks`, from the networks themselves; nothing is allocated."""
+    from convlens.explain.anatomy import describe
+    from convlens.models.catalog import NETWORKS
+
     table = []
     for name, entry in NETWORKS.items():
         anatomy = describe(name, entry.input, outputs=entry.outputs)
