@@ -102,6 +102,14 @@ def test_six_decimals_reach_no_further_than_the_edge(tmp_path):
     assert "clipped-box" not in kinds(found)
 
 
+def test_small_objects_alone_are_no_shares_read_as_pixels(tmp_path):
+    paint(tmp_path, "a.jpg")
+    put(tmp_path, "a.txt", "0 0.025 0.025 0.05 0.05\n")
+    found = open_annotations(tmp_path)
+    assert boxes(found) == {"a.jpg": [("0", (0, 0, 1, 0.5))]}
+    assert "box-units" not in kinds(found)
+
+
 def test_a_description_makes_no_objects(tmp_path):
     paint(tmp_path, "a.jpg")
     put(tmp_path, "a.txt", f"0 {CENTRE}")

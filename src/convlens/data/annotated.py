@@ -187,11 +187,12 @@ class Gathering:
             else:
                 entry.boxes.append(box)
 
-    def finish(self, classes: Sequence[str] | None = None) -> AnnotatedSet:
+    def finish(self, classes: Sequence[str] | None = None, *, shares: bool = False) -> AnnotatedSet:
         """The set.
 
         Args:
             classes: as they are declared; None where the boxes alone tell.
+            shares: the format writes shares of the image, so small edges are no sign of shares read as pixels.
 
         Raises:
             DataError: there is no image.
@@ -214,7 +215,8 @@ class Gathering:
         )
         boxes = [box for record in records for box in record.boxes]
         names = tuple(classes) if classes is not None else Classes.of(box.name for box in boxes).names
-        findings = (*self.listing.findings, *self.findings, *self._report(), *_look(boxes, names, self.listing.root))
+        seen = (*_look(boxes, names, self.listing.root), *(() if shares else _look_for_shares(boxes)))
+        findings = (*self.listing.findings, *self.findings, *self._report(), *seen)
         if not records:
             reasons = "".join(f" {finding.message}" for finding in findings)
             raise DataError(f"{self.listing.root} holds no image with annotations.{reasons}")
@@ -251,6 +253,9 @@ def _look(boxes: Sequence[Box], classes: Sequence[str], root: Path) -> Iterator[
     used = {box.name for box in boxes}
     if empty := [name for name in classes if name not in used]:
         yield Finding("empty-class", "warning", f"{len(empty):,} declared classes have no box: {shorten(empty)}.")
+
+
+def _look_for_shares(boxes: Sequence[Box]) -> Iterator[Finding]:
     if boxes and max(max(box.corners) for box in boxes) <= 1 and any(box.width < 1 or box.height < 1 for box in boxes):
         message = (
             "Every edge of every box lies between 0 and 1: are these shares of the image? They were read as pixels."

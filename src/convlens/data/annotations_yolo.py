@@ -106,7 +106,7 @@ def read_yolo(listing: Listing) -> AnnotatedSet:
             gathering.image(image, "")
             gathering.note("no-label-file", image)
     _read_splits(gathering, described)
-    return gathering.finish(names or None)
+    return gathering.finish(names or None, shares=True)
 
 
 def _describe(gathering: Gathering) -> dict[str, Any]:
