@@ -37,6 +37,22 @@ def test_a_choice_keeps_its_reason() -> None:
         ({"train.rate": -1}, "greater than 0"),
         ({"augment.flip": "sideways"}, "'none', 'horizontal', 'vertical' or 'both'"),
         ({"task": "guess"}, "task does not accept 'guess'"),
+        ({"train.rate": float("inf")}, "train.rate does not accept inf. Input should be a finite number"),
+        ({"augment.mixup": float("inf")}, "augment.mixup does not accept inf. Input should be a finite number"),
+        ({"train.epochs": True}, "train.epochs does not accept True. Input should be a number, not true or false"),
+        ({"train.rate": True}, "train.rate does not accept True. Input should be a number"),
+        ({"train.momentum": False}, "train.momentum does not accept False. Input should be a number"),
+        ({"data.fold": True}, "data.fold does not accept True"),
+        ({"seed": True}, "seed does not accept True"),
+        ({"data.background": 300}, "does not accept 300. It takes three whole numbers from 0 to 255, such as"),
+        ({"data.background": [1, 2]}, "does not accept [1, 2]. It takes three whole numbers from 0 to 255"),
+        ({"data.background": [300, 2, 3]}, "does not accept 300. It takes three whole numbers from 0 to 255"),
+        ({"data.background": [True, 2, 3]}, "does not accept [True, 2, 3]. It takes three whole numbers"),
+        ({"data.bounds": 5}, "does not accept 5. It takes two numbers, such as [0, 100]"),
+        ({"run.name": "../a"}, "run.name does not accept '../a'. It takes the name of one folder"),
+        ({"run.name": "a\\b"}, "run.name does not accept"),
+        ({"run.name": ".."}, "run.name does not accept '..'"),
+        ({"run.name": "."}, "run.name does not accept '.'"),
     ],
 )
 def test_a_wrong_option_is_one_sentence(layer: dict, words: str) -> None:
@@ -44,6 +60,12 @@ def test_a_wrong_option_is_one_sentence(layer: dict, words: str) -> None:
         Config.build(layer, origin="--set")
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_true_is_accepted_where_it_means_something() -> None:
+    config = Config.build({"train.compile": True, "augment.turn": True, "network.options": {"norm": True}})
+    assert (config.train.compile, config.augment.turn, config.network.options) == (True, True, {"norm": True})
+    assert Config.build({"run.name": "a.b c"}).run.name == "a.b c"
 
 
 def test_json_round_trip() -> None:

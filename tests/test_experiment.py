@@ -240,10 +240,26 @@ REFUSED: dict[str, tuple[dict[str, Any], Callable[[Path], Any] | None, type[Exce
     "too many unreadable files": ({}, _unreadable, DataError, "10"),
     "nothing to train on": ({"valid_fraction": 0.5, "test_fraction": 0.5}, None, DataError, "leave some images"),
     "an unknown monitor": ({"monitor": "val_los"}, None, ConfigError, "Did you mean 'val_loss'"),
+    "a callback's unknown monitor": (
+        {"callbacks": [cl.EarlyStopping(monitor="val_los")]},
+        None,
+        ConfigError,
+        "EarlyStopping needs 'val_los'.*Did you mean 'val_loss'.*Choose from: epoch, images_per_s, rate, ",
+    ),
+    "an unknown column in a file name": (
+        {"callbacks": [cl.ModelCheckpoint("{foo}.safetensors")]},
+        None,
+        ConfigError,
+        "ModelCheckpoint needs 'foo'",
+    ),
+    "no callback": ({"callbacks": [3]}, None, ConfigError, "inherit from convlens.Callback.*got 3"),
+    "no list of callbacks": ({"callbacks": cl.EarlyStopping()}, None, ConfigError, "Put it in brackets"),
+    "no number": ({"rate": float("inf")}, None, ConfigError, "train.rate does not accept inf"),
+    "a name that leaves the folder": ({"name": "../a"}, None, ConfigError, r"run.name does not accept '\.\./a'"),
 }
 
 
-@pytest.mark.parametrize("case", [case for case in REFUSED if case != "an unknown monitor"])
+@pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_done_is_said_and_leaves_no_directory(tmp_path: Path, case: str) -> None:
     options, change, kind, words = REFUSED[case]
     folder = small.photos(tmp_path / "photos")
@@ -283,6 +299,47 @@ def test_a_run_directory_is_never_used_twice(tmp_path: Path) -> None:
     assert names(tmp_path / "mine") == {"precious.txt"}
     Run(tmp_path / "mine").discard()
     assert names(tmp_path / "mine") == {"precious.txt"}
+
+
+def test_a_file_is_no_folder_for_runs(tmp_path: Path) -> None:
+    (tmp_path / "fil").write_text("")
+    with pytest.raises(RunError, match=r"run.directory expects a folder; .*fil is a file"):
+        Run.create(Config.build({"run.directory": str(tmp_path / "fil")}))
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("stage", "error", "kind", "stays"),
+    [
+        ("keep_request", RuntimeError("a fault"), RuntimeError, False),
+        ("keep_request", FULL, TrainingError, False),
+        ("make_plan", RuntimeError("a fault"), RuntimeError, False),
+        ("make_plan", FULL, TrainingError, True),
+        ("keep_decisions", RuntimeError("a fault"), RuntimeError, False),
+    ],
+)
+def test_a_run_that_cannot_begin_leaves_nothing_that_cannot_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, error: Exception, kind: type[Exception], stays: bool
+) -> None:
+    def fail(run: Any, *_: Any, **__: Any) -> None:
+        if stage == "keep_decisions":  # half of it has been written
+            run.write("data", {})
+            run.events.add("choice", "said already")
+        raise error
+
+    monkeypatch.setattr(experiment, stage, fail)
+    with pytest.raises(kind, match="Continue with" if stays else "a fault|could not begin"):
+        cl.train(small.shared_photos(), directory=str(tmp_path), name="a", **small.OPTIONS)
+    assert (names(tmp_path / "a") >= {"run.json"}) if stays else not (tmp_path / "a").exists()
+
+
+def test_a_stop_before_anything_is_kept_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment, "keep_request", lambda *_: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(Interrupted, match=r"Stopped by signal 15\. Nothing had begun\."):
+        cl.train(small.shared_photos(), directory=str(tmp_path), name="a", **small.OPTIONS)
+    assert not (tmp_path / "a").exists()
 
 
 def test_runs_are_numbered(tmp_path: Path) -> None:
@@ -348,6 +405,8 @@ def test_callbacks_with_a_state_have_to_come_back(tmp_path: Path) -> None:
     options = {**small.OPTIONS, "patience": 8, "directory": str(tmp_path), "name": "a"}
     with pytest.raises(Interrupted):
         cl.train(small.shared_photos(), callbacks=[StopAfter(2), stopper], **options)
+    with pytest.raises(ConfigError, match="inherit from convlens"):
+        cl.resume(tmp_path / "a", callbacks=[stopper, 3])  # type: ignore[list-item]
     with pytest.raises(RunError, match=r"with 2 callbacks that keep a state; 1 are given now.*callbacks=\[\.\.\.\]"):
         cl.resume(tmp_path / "a", callbacks=[Callback()])
     again = cl.EarlyStopping(patience=9, monitor="train_loss")

@@ -156,6 +156,44 @@ def test_top_is_as_long_as_asked_and_as_there_are_classes(model: Model, pictures
         answer = model.predict(pictures[0], top=top)
         assert isinstance(answer, Prediction)
         assert len(answer.top) == expected
+    for top in (0, -1):
+        for images in (pictures[0], pictures[:2], []):
+            with pytest.raises(ConfigError, match=rf"how many classes to list, 1 or more; got {top}"):
+                model.predict(images, top=top)
+
+
+# codes ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def coder() -> Model:
+    """An autoencoder with fresh weights and codes of 8 numbers."""
+    network = catalog.build("autoencoder", in_channels=1, outputs=1, size_px=10, code=8, width=4).eval()
+    preprocess = Preprocess(ImagePolicy(channels=1), (10, 10), (10, 10), "crop", (0.5,), (0.25,))
+    card = {"data": {"mean": [0.5], "std": [0.25]}}
+    return Model(network, "reconstruct", Classes(("grey",)), preprocess, None, card)
+
+
+def test_codes_of_no_images_are_none(coder: Model, pictures: list[Path]) -> None:
+    assert coder.encode(pictures[:2]).shape == (2, 8)
+    for empty in (coder.encode([]), coder.codes(np.zeros((0, 10, 10, 1), np.uint8))):
+        assert (empty.shape, empty.dtype) == ((0, 8), np.float32)
+    assert coder.decode(np.zeros((0, 8))).shape == (0, 10, 10, 1)
+    assert coder.decode(np.zeros((3, 8))).shape == (3, 10, 10, 1)
+
+
+@pytest.mark.parametrize(
+    "codes", [np.zeros(8), np.zeros((2, 5)), np.zeros((1, 8, 1)), np.float32(3), [["a"] * 8], [[1.0], [1.0, 2.0]]]
+)
+def test_what_is_no_code_is_a_shape_error(coder: Model, codes: Any) -> None:
+    with pytest.raises(ShapeError, match=r"Expected codes \(N, 8\), as encode gives them; got (\(|rows of several)"):
+        coder.decode(codes)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
+def test_codes_that_are_not_finite_are_refused(coder: Model, bad: float) -> None:
+    with pytest.raises(DataError, match="codes of finite float32 numbers"):
+        coder.decode(np.array([[bad] + [0.0] * 7]))
 
 
 # evaluation -----------------------------------------------------------------------------------------------------------
@@ -330,7 +368,19 @@ MISFITS: dict[str, tuple[Callable[[], nn.Module], type[Exception], str]] = {
         ShapeError,
         r"1 \(Linear\) receives 1 x 100. It expects 784 values; set in_features=100",
     ),
-    "no tensor": (lambda: Tuple(), ShapeError, "no tensor"),
+    "no tensor": (lambda: Tuple(), ShapeError, "gives no tensor but a str"),
+    "a tuple": (
+        lambda: Several(tuple),
+        ShapeError,
+        r"Several gives no tensor but a tuple of 1\. Return the answer alone",
+    ),
+    "a dict": (lambda: Several(lambda found: {"logits": found[0]}), ShapeError, "gives no tensor but a dict of 1"),
+    "double": (
+        lambda: rig.network().double(),
+        ConfigError,
+        r"must be float32; 0\.weight is float64\. .*float\(\) first",
+    ),
+    "half": (lambda: rig.network().half(), ConfigError, r"must be float32; 0\.weight is float16"),
     "frozen": (
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(100, 3)).requires_grad_(False),
         ConfigError,
@@ -348,6 +398,23 @@ class Tuple(nn.Module):
 
     def forward(self, x: torch.Tensor) -> str:
         return "left"
+
+
+class Several(nn.Module):
+    """Gives its answer in a container."""
+
+    def __init__(self, wrap: Callable[[list[torch.Tensor]], Any]) -> None:
+        super().__init__()
+        self.answer, self.wrap = nn.Sequential(nn.Flatten(), nn.Linear(100, 3)), wrap
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.wrap([self.answer(x)])
+
+
+@pytest.mark.parametrize("network", ["lenet5", nn.Linear, lambda x: x])
+def test_what_is_no_module_makes_no_model(network: Any) -> None:
+    with pytest.raises(ConfigError, match=r"network must be a torch module, an object of nn\.Module; got"):
+        cl.Model(network)
 
 
 @pytest.mark.parametrize("case", MISFITS)

@@ -86,3 +86,22 @@ def test_what_has_no_name_is_handed_on() -> None:
     beside, none = read_request("photos", Config.build({"data.source": "digits"}), {})
     assert (beside.data.source, beside.origins["data.source"]) == ("photos", "chosen: given beside the config")
     assert none is None
+
+
+def test_noise_for_the_task_denoise_is_corruption() -> None:
+    hint = r'corruption="gaussian:0\.1"; got noise=.* augment__noise=0\.1'
+    for options in ({"noise": "gaussian:0.1"}, {"noise": 0.3, "task": "denoise"}):
+        with pytest.raises(ConfigError, match=hint):
+            by_leaf(options)
+    with pytest.raises(ConfigError, match=hint):
+        read_request("photos", None, {"task": "denoise", "noise": 0.3})
+    said, _ = read_request("photos", None, {"task": "denoise", "augment__noise": 0.3, "corruption": "poisson:30"})
+    assert (said.augment.noise, said.data.corruption) == (0.3, "poisson:30")
+    assert by_leaf({"noise": 0.3}) == {"augment.noise": 0.3}
+
+
+def test_a_config_file_may_say_that_the_task_is_denoise(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text('task = "denoise"\n', "utf-8")
+    with pytest.raises(ConfigError, match="is corruption="):
+        read_request("photos", tmp_path / "run.toml", {"noise": 0.3})
+    assert read_request("photos", tmp_path / "run.toml", {"noise": 0.3, "task": "classify"})[0].augment.noise == 0.3

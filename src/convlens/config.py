@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from convlens.errors import ConfigError, did_you_mean
 from convlens.options import (
@@ -127,9 +128,7 @@ def describe_options() -> list[tuple[str, Any, str]]:
     """Every option as (dotted name, default, what it means): the table the command line prints."""
     rows: list[tuple[str, Any, str]] = []
     for name in option_names():
-        section, _, key = name.rpartition(".")
-        model = type(getattr(Config(), section)) if section else Config
-        field = model.model_fields[key]
+        field = _field(name)
         rows.append((name, field.get_default(call_default_factory=True), field.description or ""))
     return rows
 
@@ -162,5 +161,14 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     known = option_names()
     parts = [str(part) for part in first["loc"]]
     option = next((".".join(parts[:n]) for n in (2, 1) if ".".join(parts[:n]) in known), ".".join(parts))
-    wants = "; ".join(dict.fromkeys(e["msg"] for e in error.errors() if e["loc"][:2] == first["loc"][:2]))
+    said = [e["msg"].removeprefix("Value error, ") for e in error.errors() if e["loc"][:2] == first["loc"][:2]]
+    wants = "; ".join(dict.fromkeys(said))
+    if option in known:  # some options say in words what they take
+        wants = next((f"It takes {words}" for words in _field(option).metadata if isinstance(words, str)), wants)
     return f"{origins.get(option, 'config')}: {option} does not accept {first['input']!r}. {wants}."
+
+
+def _field(option: str) -> FieldInfo:
+    section, _, key = option.rpartition(".")
+    model = type(getattr(Config(), section)) if section else Config
+    return model.model_fields[key]

@@ -22,7 +22,7 @@ from convlens.data.opening import open_all
 from convlens.data.prepare import Prepared, prepare
 from convlens.data.preprocess import Preprocess
 from convlens.data.record import Source
-from convlens.errors import ConvlensError, RunError
+from convlens.errors import RunError
 from convlens.evaluation import evaluate, start_to_probe
 from convlens.files import locked, sweep_aside
 from convlens.keeping import keep_decisions, keep_request, keep_result, provenance
@@ -33,7 +33,7 @@ from convlens.request import ARRAYS, read_request
 from convlens.run import Run
 from convlens.summary import summarise
 from convlens.tasks.catalog import require_options
-from convlens.training.callbacks import Callback, TensorBoard
+from convlens.training.callbacks import Callback, TensorBoard, require_callbacks, require_columns
 from convlens.training.checkpoint import Checkpoints
 from convlens.training.engine import Engine
 from convlens.training.features import Features
@@ -41,7 +41,7 @@ from convlens.training.finder import RateCurve
 from convlens.training.finder import find_rate as try_rates
 from convlens.training.hardware import Hardware
 from convlens.training.interrupt import Interrupted
-from convlens.training.plan import make_engine, make_plan
+from convlens.training.plan import make_engine, make_plan, make_task
 
 Progress = Callable[[str, int, int], None]
 
@@ -83,17 +83,15 @@ def train(
     Raises:
         ConvlensError: with what was expected, what came and what to do.
     """
+    callbacks = require_callbacks(callbacks)
     config, arrays = read_request(source, config, options)
     require_options(config)
     opened = open_all(config, arrays)
     run = Run.create(config)
     with locked(run.directory), run.resumable():
-        keep_request(run, config)
-        try:
-            ready = _begin(run, config, opened, progress)
-        except ConvlensError:
-            run.discard()
-            raise
+        with run.beginning():
+            keep_request(run, config)
+            ready = _begin(run, config, opened, callbacks, progress)
         return _train(run, ready, callbacks, progress)
 
 
@@ -112,6 +110,7 @@ def resume(
     Raises:
         RunError: it is not a run, another process works on it, or its data has changed.
     """
+    callbacks = require_callbacks(callbacks)
     run = Run.open(directory)
     with locked(run.directory), run.resumable():
         if run.report_path.exists():
@@ -127,7 +126,7 @@ def resume(
             )
         opened = open_all(config, source)
         if "hardware" not in stored:  # it ended before all was decided
-            return _train(run, _begin(run, config, opened, progress), callbacks, progress)
+            return _train(run, _begin(run, config, opened, callbacks, progress), callbacks, progress)
         return _train(run, _take_up(run, config, opened, stored, progress), callbacks, progress, resumed=True)
 
 
@@ -165,9 +164,11 @@ def _make_ready(config: Config, source: Source, progress: Progress | None) -> Re
     return Ready(config, model, prepared, hardware)
 
 
-def _begin(run: Run, config: Config, source: Source, progress: Progress | None) -> Ready:
+def _begin(run: Run, config: Config, source: Source, callbacks: Sequence[Callback], progress: Progress | None) -> Ready:
     started = time.perf_counter()
     ready = _make_ready(config, source, progress)
+    task, validated = make_task(ready.config, ready.prepared), len(ready.prepared.split.valid) > 0
+    require_columns(task, config.train.monitor, callbacks, validated=validated)
     keep_decisions(run, *ready, started=started)
     return ready
 

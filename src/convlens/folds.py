@@ -42,7 +42,7 @@ from convlens.tasks.classify import Classify
 from convlens.tasks.pictures import Anomaly
 from convlens.tasks.regress import Regress
 from convlens.tasks.task import Seen, Task
-from convlens.training.callbacks import Callback
+from convlens.training.callbacks import Callback, require_callbacks
 from convlens.training.interrupt import Interrupted
 
 RESULTS = "cross_validation"
@@ -105,6 +105,7 @@ def cross_validate(
         RunError: the name is taken by something else, or the data or the options have changed since it began.
         Interrupted: Ctrl-C or SIGTERM.
     """
+    callbacks = require_callbacks(callbacks)
     asked, arrays = read_request(source, config, options)
     require_options(asked)
     if asked.data.folds is not None or asked.data.fold is not None:

@@ -36,12 +36,13 @@ from convlens.data.sources import open_source
 from convlens.data.video import VideoFrame, together
 from convlens.errors import BadImage, ConfigError, did_you_mean
 from convlens.model_file import Parts
-from convlens.models.walk import materialise, walk
+from convlens.models.walk import materialise, require_float32, require_module, walk
 from convlens.options import KINDS
 from convlens.request import by_leaf
 from convlens.tasks.catalog import TASKS, make, require_options
+from convlens.tasks.pictures import as_codes
 from convlens.tasks.task import Frame, Seen, Task
-from convlens.training.callbacks import Callback
+from convlens.training.callbacks import Callback, require_callbacks
 from convlens.training.engine import run_network
 from convlens.training.hardware import Hardware, tune_allocator
 from convlens.training.history import History
@@ -90,6 +91,7 @@ class Model:
     history: History = field(default_factory=History, repr=False)
 
     def __post_init__(self) -> None:
+        require_module(self.network)
         if self.task not in TASKS:
             raise ConfigError(f"There is no task '{self.task}'. {did_you_mean(self.task, TASKS)}")
         if self.classes is not None and not isinstance(self.classes, Classes):
@@ -108,7 +110,8 @@ class Model:
         Raises:
             ConvlensError: the data, an option or the network's shape does not fit.
         """
-        config = Config.build({"task": self.task}, by_leaf(options), origin=("model", "fit"))
+        callbacks = require_callbacks(callbacks)
+        config = Config.build({"task": self.task}, by_leaf(options, self.task), origin=("model", "fit"))
         idle = IDLE_IN_FIT if self.preprocess is None else IDLE_IN_FIT + OF_THE_INPUT
         _refuse([name for name, origin in config.origins.items() if origin == "fit" and name.startswith(idle)], "fit")
         require_options(config)
@@ -135,13 +138,14 @@ class Model:
         """Take the classes and the preprocessing of the data, and check that the network fits them.
 
         Raises:
-            ShapeError: the network cannot take such images or has another number of outputs.
-            ConfigError: the network has nothing to train.
+            ShapeError: the network cannot take such images, has another number of outputs, or gives no one tensor.
+            ConfigError: the network has nothing to train, or parameters of another precision than float32.
         """
         classes, preprocess = prepared.classes, prepared.preprocess
         shape = (preprocess.policy.channels, *preprocess.size_px)
         materialise(self.network, (1, *shape))
-        outputs = walk(self.network, (1, *shape))[-1].output_shape
+        require_float32(self.network)
+        outputs = walk(self.network, (1, *shape), one_tensor=True)[-1].output_shape
         make(self.task, classes.names, self.card).require(outputs, (1, *shape))
         self.card["data"] = prepared.learned
         if not any(parameter.requires_grad for parameter in self.network.parameters()):
@@ -195,14 +199,15 @@ class Model:
             images: each a path, bytes, an array (H, W) or (H, W, C), or a Pillow image.
 
         Shapes:
-            -> (N, code) float32
+            -> (N, code) float32; (0, code) of no images
 
         Raises:
             BadImage: one of them cannot be read.
             ConfigError: the network has no code.
         """
         preprocess, _ = self._ready()
-        return self.codes(np.stack([preprocess.pixels(preprocess.decode(image)) for image in images]))
+        found = [preprocess.pixels(preprocess.decode(image)) for image in images]
+        return self.codes(np.stack(found)) if found else np.zeros((0, *self._code_shape()), np.float32)
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """The pictures of codes, whether those come from `encode` or not.
@@ -212,10 +217,13 @@ class Model:
 
         Raises:
             ConfigError: the network has no code.
+            ShapeError: they are no codes of this network.
+            DataError: a number is not finite.
         """
-        device, part = next(self.network.parameters()).device, self._part("decode")
+        device, part, shape = next(self.network.parameters()).device, self._part("decode"), self._code_shape()
+        found = as_codes(codes, shape)
         with in_evaluation(self.network), torch.inference_mode():
-            levels = self.asks.keep(part(torch.from_numpy(np.asarray(codes, np.float32)).to(device))).cpu().numpy()
+            levels = self.asks.keep(part(torch.from_numpy(found).to(device))).cpu().numpy()
         return np.rint(255 * levels.transpose(0, 2, 3, 1)).astype(np.uint8)
 
     def speed(self, images: np.ndarray, others: Sequence[Runner] = ()) -> dict[str, Any]:
@@ -242,7 +250,13 @@ class Model:
             for start in range(0, len(rows), batch_size):
                 x = preprocess.tensor(torch.from_numpy(images[rows[start : start + batch_size]]).to(device))
                 found.append(encode(x).cpu().numpy())
-        return np.concatenate(found)
+        return np.concatenate(found) if found else np.zeros((0, *self._code_shape()), np.float32)
+
+    def _code_shape(self) -> tuple[int, ...]:
+        preprocess, _ = self._ready()
+        x = torch.zeros(1, preprocess.policy.channels, *preprocess.size_px).to(next(self.network.parameters()).device)
+        with in_evaluation(self.network), torch.inference_mode():
+            return tuple(self._part("encode")(x).shape[1:])
 
     def _part(self, name: str) -> Callable[[Tensor], Tensor]:
         part = getattr(self.network, name, None)
@@ -267,7 +281,7 @@ class Model:
 
         Raises:
             BadImage: a single image cannot be read.
-            ConfigError: tiles make no sense for the task or the network.
+            ConfigError: tiles make no sense for the task or the network, or `top` is below 1.
         """
         if isinstance(images, str | Path) and Path(images).is_dir():
             source = open_source(images, Config().data, labelled=False)
@@ -275,6 +289,7 @@ class Model:
             return list(self.predict_each([source.image(r) for r in source.records], top=top, names=names, tiles=tiles))
         if isinstance(images, list | tuple):
             return list(self.predict_each(images, top=top, tiles=tiles))
+        _require_top(top)
         side = self._side_of(tiles)
         return self._chunk([(_name_of(images, 0), self._read(images, None, side))], top, side)[0]
 
@@ -287,6 +302,7 @@ class Model:
             names: what to call the images, instead of their paths or numbers.
             tiles: as in `predict`.
         """
+        _require_top(top)
         side = self._side_of(tiles)
 
         def read(item: tuple[str, Any]) -> Read:
@@ -344,6 +360,7 @@ class Model:
 
         Raises:
             ClassMismatch: a label is not one of the model's classes.
+            ConfigError: an option has no effect, or the model learned from pairs and `clean` is left out.
         """
         preprocess, classes = self._ready()
         config = Config.build({"task": self.task}, by_leaf(options), origin=("model", "evaluate"))
@@ -355,8 +372,11 @@ class Model:
         images, answers = found.store.images, found.answers
         rows = np.arange(len(images))
         facts = {**learned, "groups": list(answers.groups)}  # other kinds than in training
+        paired = answers.kind == "pair"
+        if paired:
+            facts.pop("noise", None)  # the files have theirs
         asks = make(self.task, classes.names, {**self.card, "data": facts})
-        outputs = self.outputs(images, rows, scored=True)
+        outputs = self.outputs(images, rows, scored=not paired)
         report = asks.report(outputs, answers.values, Seen(images, rows), level=level, seed=0)
         if self.task == "detect":
             report["speed"] = self.speed(images)
@@ -407,6 +427,11 @@ class Model:
 def _refuse(idle: list[str], method: str) -> None:
     if idle:
         raise ConfigError(f"{', '.join(idle)} has no effect in Model.{method}. Leave it out, or use convlens.train.")
+
+
+def _require_top(top: int) -> None:
+    if top < 1:
+        raise ConfigError(f"top is how many classes to list, 1 or more; got {top}.")
 
 
 def _name_of(image: Any, number: int) -> str:

@@ -6,14 +6,18 @@ they are put together (`config.py`) or what is done with them.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, WithJsonSchema, field_validator
+
+from convlens.errors import ConfigError
 
 Auto = Literal["auto"]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
+Level = Annotated[int, Field(ge=0, le=255), WithJsonSchema({"type": "integer"})]  # its range is said in words
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of red, green and blue, levels 0..1
 TaskName = Literal["classify", "regress", "segment", "reconstruct", "denoise", "anomaly", "detect"]
 Kind = Literal["class", "number", "mask", "picture", "pair", "boxes"]
@@ -28,10 +32,35 @@ KINDS: dict[str, Kind] = {  # what every task learns from
 }
 
 
-class Section(BaseModel):
-    """A frozen group of options; an option it does not know is an error."""
+def _kinds(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for part in get_args(annotation):
+        yield from _kinds(part)
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+
+def _folder_name(name: str) -> str:
+    if name in (".", "..") or any(sign in name for sign in "/\\\0"):
+        raise ConfigError("It takes the name of one folder in run.directory: no / or \\ in it, and not . or .. alone")
+    return name
+
+
+class Section(BaseModel):
+    """A frozen group of options; an option it does not know is an error.
+
+    A string among the metadata of an option says in words what it takes, where the words of pydantic would not.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truth(cls, value: Any, info: ValidationInfo) -> Any:
+        """To Python True is the number 1; to somebody who writes `epochs=true` it is not."""
+        kinds = list(_kinds(cls.model_fields[str(info.field_name)].annotation))
+        found = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(one, bool) for one in found) and bool not in kinds and (int in kinds or float in kinds):
+            raise ConfigError("Input should be a number, not true or false")
+        return value
 
 
 class DataConfig(Section):
@@ -68,8 +97,12 @@ class DataConfig(Section):
         default="auto",
         description="mean and deviation: of the training images, of ImageNet, or 0.5; auto: what the weights expect",
     )
-    background: tuple[int, int, int] = Field(default=(255, 255, 255), description="colour under transparent pixels")
-    bounds: tuple[float, float] | None = Field(default=None, description="regress: every number lies between these")
+    background: Annotated[tuple[Level, Level, Level], "three whole numbers from 0 to 255, such as [255, 255, 255]"] = (
+        Field(default=(255, 255, 255), description="colour under transparent pixels: red, green and blue, 0 to 255")
+    )
+    bounds: Annotated[tuple[float, float] | None, "two numbers, such as [0, 100]"] = Field(
+        default=None, description="regress: every number lies between these"
+    )
     masks: str | None = Field(default=None, description="segment: folder with a mask for each image, of the same name")
     mask_values: dict[str, str] | list[str] | None = Field(
         default=None, description="segment: the class that each value of the masks means, or their names from 0 up"
@@ -241,6 +274,8 @@ class RunConfig(Section):
     """Where the run is kept and what it writes."""
 
     directory: str = Field(default="runs", description="folder that holds the run directories")
-    name: str | None = Field(default=None, description="name of this run; default: date, source and a number")
+    name: Annotated[str, AfterValidator(_folder_name)] | None = Field(
+        default=None, description="name of this run; default: date, source and a number"
+    )
     tensorboard: bool = Field(default=False, description="write TensorBoard events")
     strict: bool = Field(default=False, description="a warning becomes an error")

@@ -25,7 +25,7 @@ def read_request(source: Any, config: Config | str | Path | None, options: dict[
     named = isinstance(source, str | Path)
     if not isinstance(config, Config):
         layer = read_toml(config) if config else {}
-        asked = by_leaf(options) | ({"data.source": str(source)} if named else {})
+        asked = by_leaf(options, layer.get("task")) | ({"data.source": str(source)} if named else {})
         config = Config.build(layer, asked, origin=(str(config), "argument"))
     elif options:
         raise ConfigError("Give either a Config or options, not both.")
@@ -69,15 +69,26 @@ def parse_assignment(text: str) -> tuple[str, Any]:
         return option.strip(), value.strip()
 
 
-def by_leaf(options: Mapping[str, Any]) -> dict[str, Any]:
+def by_leaf(options: Mapping[str, Any], task: str | None = None) -> dict[str, Any]:
     """Turn keyword arguments such as `epochs=10` into dotted options; dots may be written as two underscores.
 
     `network="lenet5"` means its name, and `name` the name of the run.
+
+    Args:
+        task: what the options are for, where they do not say it themselves.
+
+    Raises:
+        ConfigError: `noise`, where it may mean that of the task denoise.
 
     Example:
         >>> by_leaf({"epochs": 10, "network": "lenet5", "data__seed": 1})
         {'train.epochs': 10, 'network.name': 'lenet5', 'data.seed': 1}
     """
+    if "noise" in options and (isinstance(options["noise"], str) or options.get("task", task) == "denoise"):
+        raise ConfigError(
+            f'The noise that the task denoise takes away is corruption="gaussian:0.1"; got noise={options["noise"]!r}. '
+            f"Write corruption=, or augment__noise=0.1 for noise as an augmentation."
+        )
     known = option_names()
     leaves: dict[str, str] = {}
     for name in known:

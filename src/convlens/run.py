@@ -33,6 +33,9 @@ from convlens.training.interrupt import Interrupt, Interrupted
 if TYPE_CHECKING:
     from convlens.model import Model
 
+BEFORE_TRAINING = ("run.json", "data.json", "health.json", "network.json", "contact_sheet.png", "events.jsonl")
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 @dataclass
 class Run:
@@ -63,6 +66,8 @@ class Run:
             else:
                 directory = _next_name(parent, Path(config.data.source).name)
         except FileExistsError:
+            if not parent.is_dir():
+                raise RunError(f"run.directory expects a folder; {parent} is a file. Choose another.") from None
             raise RunError(
                 f"{parent / str(config.run.name)} exists already. Choose another run.name, or continue it with "
                 f"'convlens resume {parent / str(config.run.name)}'."
@@ -172,17 +177,40 @@ class Run:
             with Interrupt(at_once=True):
                 yield
         except Interrupted as interruption:
-            raise Interrupted(f"{interruption} {go_on}", interruption.number) from None
+            way = go_on if self._asked else "Nothing had begun."
+            raise Interrupted(f"{interruption} {way}", interruption.number) from None
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in FULL:
                 raise
+            if not self._asked:
+                raise TrainingError(
+                    "The disk is full, so the run could not begin. Make room, and start again."
+                ) from None
             raise TrainingError(
                 f"The disk is full; what {self.directory} holds already is whole. Make room. {go_on}"
             ) from None
 
+    @contextlib.contextmanager
+    def beginning(self) -> Iterator[None]:
+        """Leave no directory behind where the run cannot begin; after a signal or on a full disk, only what can go on.
+
+        It can go on as soon as `run.json` says what was asked.
+        """
+        try:
+            yield
+        except BaseException as error:
+            broken_off = not isinstance(error, Exception) or (isinstance(error, OSError) and error.errno in FULL)
+            if not (broken_off and self._asked):
+                self.discard()
+            raise
+
+    @property
+    def _asked(self) -> bool:
+        return (self.directory / "run.json").exists()
+
     def discard(self) -> None:
-        """Remove a directory in which nothing has happened yet; whatever else lies in it stays."""
-        for name in ("run.json", "lock"):
+        """Remove a directory in which nothing has been trained yet; whatever else lies in it stays."""
+        for name in (*BEFORE_TRAINING, "lock"):
             (self.directory / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.directory.rmdir()

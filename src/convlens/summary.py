@@ -150,7 +150,7 @@ def summarise_folds(
         events=[{"kind": "warning", "message": message} for message in found["warnings"]],
         hardware=first.read("run")["hardware"],
         versions=versions(),
-        model_file=f"{first.directory.name}/{first.model_path.name}",
+        model_file="",  # those of the folds are for this score alone
         **own,
     )
     path = directory / "report.html"

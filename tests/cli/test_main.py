@@ -272,6 +272,12 @@ def test_predict_succeeds_when_all_can_be_read(model_file: str) -> None:
     assert run("predict", model_file, path).stdout.splitlines()[1].split()[1] == "left"
 
 
+def test_no_more_classes_are_listed_than_there_are(model_file: str) -> None:
+    path = small.shared_photos() / "left" / "000.png"
+    head = run("predict", model_file, path, "--format", "csv", "--top", "99").stdout.splitlines()[0].split(",")
+    assert [name for name in head if name.startswith("class_")] == ["class_1", "class_2", "class_3"]
+
+
 def test_a_name_is_never_a_formula_in_a_spreadsheet(here: Path) -> None:
     trained = Model.load(small.finished().model_path)
     trained.classes = Classes(("=1+1", "@SUM(A1)", "-2"))
@@ -313,6 +319,8 @@ ERRORS: dict[str, tuple[list[str], str]] = {
     "no option": (["train", "--set", "train.epoch=3"], "--set: there is no option 'train.epoch'. Did you mean"),
     "no value": (["train", "--set", "train.epochs"], "--set expects option=value, such as train.epochs=20"),
     "a wrong value": (["train", "--epochs", "0"], "train.epochs does not accept 0"),
+    "no finite value": (["train", "--set", "train.rate=inf"], "--set: train.rate does not accept inf"),
+    "no plain name": (["train", "digits", "--name", "../a"], "run.name does not accept '../a'"),
     "no config": (["train", "--config", "none.toml"], "There is no config file none.toml"),
     "no run": (["resume", "runs/none"], "There is no run directory runs/none"),
     "no model": (["evaluate", "none.safetensors", "digits"], "Cannot open none.safetensors: No such file"),

@@ -66,12 +66,21 @@ def test_a_table_keeps_its_own_parts(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("path,part\nphotos/00.png,train\nphotos/01.png,test\n")
     found = opened(tmp_path / "t.csv", masks=str(tmp_path / "drawn"), split_column="part")
     assert [part for _, _, part in found] == ["train", "test"]
+    (tmp_path / "t.csv").write_text("path,patient,split\nphotos/00.png,a,train\nphotos/01.png,b,test\n")
+    for kind, beside in (("mask", {"masks": "drawn"}), ("picture", {"clean": "drawn"}), ("picture", {})):
+        data = DataConfig(**{option: str(tmp_path / folder) for option, folder in beside.items()})  # type: ignore
+        records = open_source(tmp_path / "t.csv", data, kind=kind).records  # type: ignore[arg-type]
+        assert [(record.group, record.split) for record in records] == [("a", "train"), ("b", "test")]
+    for record in open_source(tmp_path / "t.csv", DataConfig(), labelled=False).records:
+        assert (record.group, record.split) == (None, None)
 
 
 def test_arrays_of_masks_are_rows_beside_the_images() -> None:
     source = open_source((IMAGES, MASKS), DataConfig(), kind="mask")
     assert [(record.image, record.label) for record in source.records] == [(i, str(i)) for i in range(6)]
     np.testing.assert_equal(source.target(source.records[4]), MASKS[4])
+    flat = open_source((IMAGES, MASKS[..., None]), DataConfig(), kind="mask")
+    np.testing.assert_equal(flat.target(flat.records[4]), MASKS[4])
     bits = open_source((IMAGES[..., 0], MASKS > 0), DataConfig(), kind="mask")
     assert np.asarray(bits.target(bits.records[0])).dtype == np.uint8
 
@@ -82,7 +91,8 @@ def test_arrays_of_masks_are_rows_beside_the_images() -> None:
         (MASKS[:5], r"Expected masks of whole numbers \(6, 16, 16\), as the images are; got \(5, 16, 16\) of uint8"),
         (MASKS[:, :8], r"got \(6, 8, 16\) of uint8"),
         (MASKS / 2, "of float64"),
-        (MASKS[..., None], r"got \(6, 16, 16, 1\)"),
+        (np.stack([MASKS] * 3, -1), r"got \(6, 16, 16, 3\)"),
+        ([MASKS[0][:8], *MASKS[1:]], r"masks in memory to be all of one size; got \(8, 16\), \(16, 16\)\. Bring"),
     ],
 )
 def test_arrays_that_are_no_masks_of_these_images(masks: np.ndarray, said: str) -> None:
@@ -107,3 +117,14 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
         scenes.files(tmp_path / "two" / name, IMAGES[:1])
     with pytest.raises(ConfigError, match="give --masks FOLDER"):
         opened(tmp_path / "two")
+
+
+def test_images_of_several_sizes_in_memory_are_refused() -> None:
+    images = [IMAGES[0][:8], *IMAGES[1:]]
+    said = r"images in memory to be all of one size; got \(8, 16, 1\), \(16, 16, 1\)\. .* folder, where they may differ"
+    with pytest.raises(DataError, match=said):
+        open_source(
+            (images, [mask[: len(image)] for image, mask in zip(images, MASKS, strict=True)]), DataConfig(), kind="mask"
+        )
+    with pytest.raises(DataError, match="a tuple of two; got a tuple of 3"):
+        open_source((IMAGES, MASKS, 1), DataConfig(), kind="mask")

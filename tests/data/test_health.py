@@ -88,6 +88,12 @@ def test_too_many_unreadable_images_stop_the_run(most: float, stops: bool) -> No
         )
 
 
+def test_too_many_unreadable_images_are_said_with_their_faults() -> None:
+    facts = [*good(4), bad("a.jpg"), bad("b.jpg", "truncated"), bad("c.jpg", "truncated")]
+    [error] = [f for f in look(facts, "abababa").findings if f.kind == "too-many-unreadable"]
+    assert error.message.endswith("What is wrong: 2 truncated, 1 empty. The first is a.jpg (the file is empty).")
+
+
 @pytest.mark.parametrize(
     ("facts", "said"), [([], "it holds no image"), ([bad("a"), bad("b")], "none of its 2 images can be read")]
 )

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
@@ -194,3 +196,22 @@ def test_a_foreign_wish_for_truncated_images_is_refused(monkeypatch: pytest.Monk
 def test_progressive_scans_have_a_limit_that_photographs_do_not_reach() -> None:
     jpeg = encoded(Image.fromarray(flag()), "JPEG", progressive=True)
     assert 2 < jpeg.count(b"\xff\xda") < container.MAX_SCANS // 4
+
+
+@pytest.mark.parametrize(("image", "kind"), [(None, "None"), (3, "int"), ({"a": 1}, "dict"), ([[1, 2]], "list")])
+def test_what_can_be_no_image_is_not_called_damaged(image: Any, kind: str) -> None:
+    with pytest.raises(BadImage, match=f"expected a path, bytes, an array or a Pillow image; got {kind}$") as caught:
+        decode(image, POLICY)
+    assert caught.value.kind == "not-an-image"
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3)])
+def test_a_tensor_is_an_array(shape: tuple[int, ...]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    tensor: Any = torch.from_numpy(pixels)
+    np.testing.assert_equal(decode(tensor, POLICY).pixels, decode(pixels, POLICY).pixels)
+    learned: Any = (tensor / 255).requires_grad_()
+    np.testing.assert_equal(decode(learned, POLICY).pixels, decode(pixels, POLICY).pixels)
+    assert read_header(tensor, POLICY).height == 5
+    with pytest.raises(BadImage, match="the Tensor cannot become an array"):
+        decode(tensor.bfloat16(), POLICY)

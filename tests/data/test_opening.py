@@ -97,3 +97,11 @@ def test_classes_of_a_part_must_be_those_of_training() -> None:
     source = Source("mine", tuple(Record(f"#{i}", i, label, None, part) for i, label, part in rows), images)
     with pytest.raises(ClassMismatch, match=r"mine: the classes of test differ .* train: a, b\. test: b, c\."):
         open_all(Config(), source)
+
+
+def test_clean_pictures_and_a_noise_to_add_are_not_both_asked_for(tmp_path: Path) -> None:
+    noisy, clean = small.photos(tmp_path / "noisy", 6), small.photos(tmp_path / "clean", 6)
+    asked = {"task": "denoise", "data.source": str(noisy), "data.clean": str(clean)}
+    assert open_all(Config.build(asked)).kind == "pair"
+    with pytest.raises(ConfigError, match=r"Give either data\.clean=.*clean, .* or .* data\.corruption=poisson:30"):
+        open_all(Config.build(asked, {"data.corruption": "poisson:30"}, origin="argument"))

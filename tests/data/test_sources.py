@@ -92,7 +92,7 @@ def test_labels_are_composed_unicode_whatever_the_disk_says(root):
 
 
 @pytest.mark.parametrize("train", ["train", "Training"])
-@pytest.mark.parametrize("valid", ["val", "valid", "validation", "VAL"])
+@pytest.mark.parametrize("valid", ["val", "valid", "validation", "VAL", "dev"])
 @pytest.mark.parametrize("test", ["test", "Testing"])
 def test_split_folders_go_by_any_of_their_names(root, train, valid, test):
     fill(root, f"{train}/cat/1.jpg", f"{valid}/cat/in/1.jpg", f"{test}/dog/1.jpg")
@@ -318,6 +318,8 @@ def test_arrays_without_labels_only_when_unlabelled():
     source = open_source((images, [None, "b"]), AUTO)
     assert rows(source) == [("arrays#1", "b")]
     assert found(source)["missing-label"].records == ("arrays#0",)
+    numbers = open_source((images, [None, 2.5]), AUTO, kind="number")
+    assert found(numbers)["missing-label"].message.startswith("1 of 2 images have no number and are left out")
     assert "similar-classes" in found(open_source((images, ["A", "a"]), AUTO))
 
 
@@ -327,7 +329,11 @@ def test_arrays_without_labels_only_when_unlabelled():
         (np.zeros((2, 9)), [0, 1], r"\(N, H, W\) or \(N, H, W, C\), none empty; got shape \(2, 9\)"),
         (np.zeros((0, 9, 9)), [], r"none empty; got shape \(0, 9, 9\)"),
         (np.full((2, 2, 2), "x"), [0, 1], "of <U1"),
-        ([np.zeros((2, 2)), np.zeros((3, 2))], [0, 1], "must all have one shape"),
+        (
+            [np.zeros((2, 2)), np.zeros((3, 2))],
+            [0, 1],
+            r"images in memory to be all of one size; got \(2, 2\), \(3, 2\)\. Bring them",
+        ),
         (np.zeros((2, 3, 32, 32)), [0, 1], r"look like \(N, C, H, W\)"),
         (np.zeros((2, 9, 9)), None, r"one label per image, of shape \(2,\); got shape \(\)"),
         (np.zeros((2, 9, 9)), [0, 1, 2], r"got shape \(3,\)"),
@@ -341,6 +347,17 @@ def test_arrays_that_do_not_fit_are_refused(images, labels, message):
         open_source((images, labels), AUTO)
 
 
+@pytest.mark.parametrize("images", [np.zeros((2, 4, 4)), [np.zeros((4, 4)), np.zeros((4, 4))]])
+def test_images_alone_will_do_where_no_labels_are_needed(images):
+    source = open_source(images, AUTO, kind="picture")
+    assert (source.kind, rows(source)) == ("picture", [("arrays#0", None), ("arrays#1", None)])
+    assert rows(open_source(images, AUTO, labelled=False)) == rows(source)
+    with pytest.raises(DataError, match=r"Expected a path or \(images, masks\), got"):
+        open_source(images, AUTO, kind="mask")
+    with pytest.raises(DataError, match=r"Expected a path or \(images, boxes\), got"):
+        open_source(images, AUTO, kind="boxes")
+
+
 # The door -----------------------------------------------------------------------------------------------------------
 
 
@@ -349,6 +366,8 @@ def test_a_source_passes_through_but_not_without_its_labels():
     assert open_source(source, AUTO, labelled=False) is source
     with pytest.raises(DataError, match="Source mine has 1 records without a class: b"):
         open_source(source, AUTO)
+    with pytest.raises(DataError, match="Source mine has 1 records without a number: b"):
+        open_source(source, AUTO, kind="number")
     with pytest.raises(DataError, match="row 0 of an array, but source empty has none"):
         Source("empty", ()).image(source.records[0])
 
@@ -373,6 +392,11 @@ def test_a_built_in_name_is_the_built_in_set(root, monkeypatch):
         (os.devnull, "is a pipe or device"),
         (__file__, r"is a single file; expected a folder, a table \(\.csv, \.tsv, \.parquet\) or an idx file"),
         ((1, 2, 3), "a tuple of two; got a tuple of 3"),
+        (np.zeros((6, 8, 8)), r"Expected a path or \(images, labels\), got an ndarray of shape \(6, 8, 8\)\. Give"),
+        ([np.zeros((8, 8))], r"Expected a path or \(images, labels\), got a list\. Give"),
+        ({"a": 1}, "got a dict"),
+        (3, "got an int"),
+        (None, "got None"),
     ],
 )
 def test_what_is_no_source_says_so(spec, message):

@@ -108,8 +108,25 @@ def test_of_several_columns_of_image_names_the_one_called_so_is_read(root):
 
 def test_the_only_other_column_is_the_label_and_a_numbered_subset_is_no_split(root):
     assert rows(open_source(table(root, "id.1,picture\nx,a.jpg\n"), AUTO)) == [("a.jpg", "x")]
-    source = open_source(table(root, "path,label,subset\na.jpg,x,3\n"), AUTO)
+    source = open_source(table(root, "path,label,subset\na.jpg,x,3\nb.jpg,y,4\n"), AUTO)
     assert source.records[0].split is None
+    unused = next(finding for finding in source.findings if finding.kind == "unused-split")
+    assert unused.severity == "warning"
+    assert unused.message.startswith("labels.csv: column 'subset' was not used as the split: none of its first values")
+    assert unused.message.endswith("is train, valid or test; they are 3, 4.")
+    assert "unused-split" not in kinds(open_source(table(root, "path,label,split\na.jpg,x,\n"), AUTO))
+    assert "unused-split" not in kinds(open_source(table(root, "path,subset\na.jpg,3\n"), AUTO)), "it is the label"
+
+
+def test_dev_is_validation(root):
+    source = open_source(table(root, "path,label,split\na.jpg,x,train\nb.jpg,y,Dev\nin/c2.jpg,x,test\n"), AUTO)
+    assert [record.split for record in source.records] == ["train", "valid", "test"]
+
+
+def test_one_odd_value_does_not_make_a_split_column_none(root):
+    path = table(root, "path,label,split\na.jpg,x,train\nb.jpg,y,holdout\nin/c2.jpg,x,test\n")
+    with pytest.raises(DataError, match=r"line 3: expected train, valid or test as the split; got 'holdout'"):
+        open_source(path, AUTO)
 
 
 @pytest.mark.parametrize(
@@ -236,6 +253,8 @@ def test_rows_without_a_class_repeated_rows_and_look_alikes_are_findings(root):
     assert (
         "1 of 3 images have no class and are left out: b.jpg (labels.csv, line 3)" in findings["missing-label"].message
     )
+    numbers = open_source(table(root, "path,label\na.jpg,1\nb.jpg,\n"), AUTO, kind="number")
+    assert "1 of 2 images have no number and are left out: b.jpg" in kinds(numbers)["missing-label"]
     assert findings["repeated-row"].records == ("in/c2.jpg",)
     assert "'Cat' and 'cat'" in findings["similar-classes"].message
     assert {f.severity for f in source.findings} == {"note", "warning"}

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from convlens.errors import ShapeError
-from convlens.models.walk import materialise, walk
+from convlens.errors import ConfigError, ShapeError
+from convlens.models.walk import materialise, require_float32, require_module, walk
 from convlens.nn.layers import SamePad2d
 
 
@@ -83,6 +83,34 @@ def test_an_output_that_is_no_tensor_has_no_shape() -> None:
 
     assert walk(Odd(), (1, 2))[-1].output_shape == ()
     assert walk(Named(), (1, 2))[-1].output_shape == (1, 2)
+
+
+def test_where_one_tensor_is_needed_several_are_refused() -> None:
+    with pytest.raises(ShapeError, match=r"must give one tensor; Shared gives no tensor but a tuple of 2\. Return"):
+        walk(Shared(), (1, 2, 5, 5), one_tensor=True)
+    assert walk(nn.Linear(4, 2), (1, 4), one_tensor=True)[-1].output_shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("lenet5", r"got 'lenet5'\. .*convlens\.train\(\.\.\., network=\"lenet5\"\)"),
+        (nn.Linear, r"got the class Linear\. Make one of it first: Linear\(\.\.\.\)"),
+        (lambda x: x, "got a function. Write a class with a forward method"),
+        (None, "got a NoneType"),
+    ],
+)
+def test_what_is_no_module_is_told_from_one(given: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        require_module(given)
+    require_module(nn.Identity())
+
+
+def test_other_precisions_are_refused_where_float32_is_needed() -> None:
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2).double())
+    with pytest.raises(ConfigError, match=r"must be float32; 1\.weight is float64\. Call network\.float\(\) first"):
+        require_float32(network)
+    require_float32(network.float())
 
 
 class Careful(nn.Module):

@@ -119,6 +119,30 @@ def test_commands_survive_odd_paths() -> None:
     assert 'cl.load("my runs/it\'s.safetensors")' in text
 
 
+@pytest.mark.parametrize(
+    ("task", "config", "command"),
+    [
+        ("classify", [], "evaluate m.safetensors other-images/"),
+        ("segment", [], "evaluate m.safetensors other-images/ --masks other-masks/"),
+        ("denoise", [("data.clean", "clean/", "--clean")], "evaluate m.safetensors other-images/ --clean other-clean/"),
+        ("denoise", [("data.clean", None, "default")], "evaluate m.safetensors other-images/"),
+        ("regress", [], "evaluate m.safetensors other.csv"),
+    ],
+)
+def test_the_command_to_evaluate_names_what_the_task_needs(
+    task: str, config: list[tuple[str, str | None, str]], command: str
+) -> None:
+    page = render(dataclasses.replace(FULL, task=task, config=config, model_file="m.safetensors"))
+    assert f"convlens {command}</code>" in page
+
+
+def test_where_there_is_no_model_to_use_none_is_offered() -> None:
+    page = render(dataclasses.replace(FULL, model_file=""))
+    assert "Use it" in render(FULL)
+    assert "Use it" not in page
+    assert Reader(page).faults == []
+
+
 def test_the_numbers_of_the_report_are_on_the_page(ten: str) -> None:
     text = Reader(ten).text.replace("\u00a0", " ")
     report = TEN_RUN.test

@@ -79,10 +79,13 @@ def test_error_bars_come_from_validation_and_go_with_every_answer() -> None:
         ),
     )
     few = task()
-    few.settle(outputs[:3], targets[:3], promise=None, level=0.95)
+    with pytest.raises(DataError, match=r"90 % of new images need 9 validation images; got 8\. Hold out more \(data\."):
+        few.settle(outputs[:8], targets[:8], promise=None, level=0.95)
+    with pytest.raises(DataError, match="95 % of new images need 19 validation images; got 18"):
+        few.settle(outputs[:18], targets[:18], promise=0.95, level=0.95)
     assert few.error_bars is None
-    with pytest.raises(DataError, match="at least 19 validation samples"):
-        few.settle(outputs[:3], targets[:3], promise=0.95, level=0.95)
+    few.settle(outputs[:9], targets[:9], promise=None, level=0.95)
+    assert few.error_bars is not None
 
 
 def test_the_headline_of_several_targets_has_no_unit() -> None:
@@ -134,6 +137,16 @@ def test_a_table_of_numbers_becomes_a_model_that_answers_with_them(table: Path, 
     assert float(row.split(",")[1]) == pytest.approx(answer.numbers[0].value, rel=1e-4)
     shown = CliRunner().invoke(app, ["evaluate", str(run.model_path), str(table), "--label-column", "level,left"])
     assert "always the median" in shown.output
+
+
+def test_too_few_validation_images_for_error_bars_are_a_warning(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (24, 8, 8), dtype=np.uint8)
+    settings = {**QUICK, "epochs": 1, "valid_fraction": 0.2, "test_fraction": 0.2}
+    run = cl.train((images, images.mean((1, 2))), task="regress", directory=str(tmp_path), **settings)
+    warnings = [event["message"] for event in run.events if event["kind"] == "warning"]
+    (said,) = [message for message in warnings if message.startswith("Error bars that hold for 90 %")]
+    assert said.endswith("The model has no such rule: its numbers have no error bars.")
+    assert "error_bars" not in run.model.card
 
 
 def test_numbers_in_memory_and_in_a_module_of_ones_own(tmp_path: Path) -> None:

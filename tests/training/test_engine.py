@@ -12,7 +12,7 @@ from torch import nn
 
 import rig
 from convlens.errors import ConfigError, TrainingError
-from convlens.training.callbacks import Callback
+from convlens.training.callbacks import Callback, EarlyStopping, direction
 from convlens.training.checkpoint import Checkpoints
 from convlens.training.engine import Engine
 from convlens.training.history import Events
@@ -198,6 +198,22 @@ def test_callbacks_are_called_in_order(tmp_path: Path) -> None:
 def test_an_unknown_monitor_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"needs 'val_los' in the history.*Did you mean 'val_loss'"):
         rig.engine(tmp_path, monitor="val_los").fit()
+
+
+def test_what_is_wrong_with_callbacks_is_said_before_the_first_step(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="takes objects made from classes that inherit"):
+        rig.engine(tmp_path, callbacks=[3])
+    made = rig.engine(tmp_path, callbacks=[EarlyStopping(monitor="val_los")])
+    with pytest.raises(ConfigError, match="Did you mean 'val_loss'"):
+        made.fit()
+    assert (made.state.step, len(made.history)) == (0, 0)
+
+
+@pytest.mark.parametrize("monitor", ["epoch", "train_accuracy", "rate", "seconds", "validation_s", "images_per_s"])
+def test_every_column_may_decide_the_best_epoch(tmp_path: Path, monitor: str) -> None:
+    made = rig.engine(tmp_path, epochs=2, monitor=monitor, restore_best=True, ema=0.5)
+    values = made.fit().column(monitor)
+    assert made.state.best_epoch == 1 + values.index((min if direction(monitor) == 1 else max)(values))
 
 
 def test_gradient_norms_are_per_parameter(tmp_path: Path) -> None:

@@ -6,10 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
+from torch import Tensor, nn
 
 import rig
 from convlens.config import Config
 from convlens.data.symmetry import mirror_test
+from convlens.errors import ConfigError, ShapeError
 from convlens.training.defaults import Facts, complete
 from convlens.training.finder import find_rate
 from convlens.training.plan import make_plan
@@ -23,6 +26,29 @@ def test_nothing_stays_open_and_everything_chosen_has_a_reason(tmp_path: Path) -
     assert config.train.epochs == 3
     assert config.origins["train.epochs"] == "argument"
     assert config.origins["train.optimiser"].startswith("chosen: ")
+
+
+class TwoInTraining(nn.Sequential):
+    """Gives an answer, and a second one while it is trained."""
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        x = super().forward(x)
+        return (x, x) if self.training else x
+
+
+def test_a_network_that_gives_more_in_training_is_refused_before_it(tmp_path: Path) -> None:
+    config, data = rig.prepared(tmp_path)
+    with pytest.raises(ShapeError, match=r"TwoInTraining gives no tensor but a tuple of 2"):
+        make_plan(TwoInTraining(nn.Flatten(), nn.Linear(100, 3)), config, data, from_scratch=True)
+
+
+def test_a_batch_of_one_is_refused_where_a_norm_would_see_one_value(tmp_path: Path) -> None:
+    config, data = rig.prepared(tmp_path, batch_size=1)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(100, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+    with pytest.raises(ConfigError, match=r"needs two images or more in a batch; got 1, with train\.batch_size=1\."):
+        make_plan(network, config, data, from_scratch=True)
+    assert network[2].num_batches_tracked == 0
+    make_plan(rig.network(), config, data, from_scratch=True)  # the norm of a map has many values
 
 
 def test_more_images_need_fewer_epochs_and_the_user_wins() -> None:

@@ -254,7 +254,7 @@ def predict(
         elif used.task == "regress":
             failed = show_estimates(answers, style, used.asks.names, timed)
         else:
-            failed = show_predictions(answers, style, top, timed)
+            failed = show_predictions(answers, style, min(top, len(used.asks.names)), timed)
     asked.require_all(failed, interrupt)
 
 

@@ -62,7 +62,10 @@ def show_run(run: Run, *, quiet: bool, as_json: bool) -> None:
     if found:
         report = evaluation[found["part"]]
         name, part = found["name"].replace("_", " "), "test" if found["part"] == "test" else "validation"
-        out.print(f"\n[bold]{part} {name} {interval(found['value'])}[/]  on {report['n']:,} images")
+        scored = f"{part} {name} {interval(found['value'])}"
+        if found["value"].get("value") is None:
+            scored = f"No score ({found['value'].get('note') or 'no samples'})"
+        out.print(f"\n[bold]{scored}[/]  on {report['n']:,} images")
         if found["against"]:
             out.print(f"  {escape(found['against']['words'])}: {interval(found['against']['value'])}")
         if probe := found.get("linear_probe"):

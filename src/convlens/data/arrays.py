@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
-from convlens.errors import BadImage
+from convlens.data.findings import shorten
+from convlens.errors import BadImage, DataError
 
 MAX_TEXT_BYTES = 4 * 2**20
 ROUNDING = 1e-6
@@ -77,6 +78,48 @@ def _scale_sixteen_bit(array: np.ndarray, high: int, white_level: int, name: str
     scaled = (array.astype(np.uint32) * 255 + white_level // 2) // white_level
     notes = (SIXTEEN_BIT_NOTE, DARK_NOTE) if high * 4 <= white_level else (SIXTEEN_BIT_NOTE,)
     return scaled.astype(np.uint8), notes
+
+
+def one_array(images: Any, what: str = "images") -> np.ndarray:
+    """An array, a tensor or a list of arrays as one array.
+
+    Args:
+        what: what they are, for the error.
+
+    Raises:
+        DataError: they differ in size, or are no arrays.
+    """
+    try:
+        return np.asarray(images)
+    except ValueError:
+        shapes = dict.fromkeys(map(_shape, images))
+    except Exception as error:  # a tensor that is not in memory may raise whatever its library likes
+        raise DataError(f"Expected {what} in memory as an array; got {described(images)}: {error}.") from None
+    raise DataError(
+        f"Expected {what} in memory to be all of one size; got {shorten(shapes)}. Bring them to one size, or save them "
+        f"in a folder, where they may differ."
+    )
+
+
+def _shape(image: Any) -> str:
+    try:
+        return str(np.shape(image))
+    except ValueError:
+        return "rows of several lengths"
+
+
+def described(value: Any) -> str:
+    """What a value is, with its shape where it has one.
+
+    Example:
+        >>> described(np.zeros((2, 4))), described(3), described(None)
+        ('an ndarray of shape (2, 4)', 'an int', 'None')
+    """
+    if value is None:
+        return "None"
+    name, shape = type(value).__name__, getattr(value, "shape", None)
+    article = "an" if name[0].lower() in "aeio" or name == "ndarray" else "a"
+    return f"{article} {name}" + (f" of shape {tuple(shape)}" if isinstance(shape, tuple) else "")
 
 
 def picture_shape(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:

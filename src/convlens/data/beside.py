@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from convlens.data.arrays import one_array
 from convlens.data.boxes import Box, boxes_text
 from convlens.data.findings import Finding
 from convlens.data.pairing import pair_masks
@@ -30,7 +31,8 @@ def with_masks(source: Source | tuple[Any, Any], data: DataConfig) -> Source:
     """The same images, each with its mask; those without one are left out, with a finding.
 
     Args:
-        source: images without labels; or arrays (images, masks), the masks (N, H, W) of whole numbers.
+        source: images without labels; or arrays (images, masks), the masks (N, H, W) or
+            (N, H, W, 1) of whole numbers.
         data: `masks` names their folder; without it, a folder of images and one of masks are looked for in the source.
 
     Raises:
@@ -168,7 +170,8 @@ def _split_folders(records: tuple[Record, ...], above: str) -> dict[str, str]:
 
 
 def _arrays_with_masks(images: Any, masks: Any) -> Source:
-    pictures, classes = _pictures(images), np.asarray(masks)
+    pictures, classes = _pictures(images), one_array(masks, "masks")
+    classes = classes[..., 0] if classes.ndim == 4 and classes.shape[3] == 1 else classes
     if classes.dtype.kind not in "bui" or classes.shape != pictures.shape[:3]:
         raise DataError(
             f"Expected masks of whole numbers {pictures.shape[:3]}, as the images are; got {classes.shape} of "
@@ -180,7 +183,7 @@ def _arrays_with_masks(images: Any, masks: Any) -> Source:
 
 
 def _pictures(images: Any) -> np.ndarray:
-    pictures = np.asarray(images)
+    pictures = one_array(images)
     if pictures.ndim not in (3, 4) or pictures.dtype.kind not in "buif" or 0 in pictures.shape:
         raise DataError(
             f"Expected images as an array of numbers (N, H, W) or (N, H, W, C); got {pictures.shape} {pictures.dtype}."

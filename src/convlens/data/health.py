@@ -149,7 +149,8 @@ def _unreadable(source: Source, facts: Sequence[Fact], max_bad_fraction: float) 
             "too-many-unreadable",
             "error",
             f"{_percent(share)} of the images of {source.name} cannot be used ({len(bad):,} of {len(facts):,}); "
-            f"at most {_percent(max_bad_fraction)} may be. Repair or remove them, or raise data.max_bad_fraction.",
+            f"at most {_percent(max_bad_fraction)} may be. Repair or remove them, or raise data.max_bad_fraction. "
+            f"What is wrong: {kinds}. The first is {bad[0].id} ({bad[0].reason}).",
             ids,
         )
 

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -96,7 +96,7 @@ def open_image(image: ImageLike, policy: ImagePolicy, name: str) -> Iterator[tup
     Raises:
         BadImage: it is no image or beyond the limits of the policy; so leaves every exception of the block, too.
     """
-    image = image.pixels if isinstance(image, VideoFrame) else image
+    image = _readable(image, name)
     try:
         if isinstance(image, np.ndarray | Image.Image):
             policy.check_size(*_stored_size(image, name), name)
@@ -111,6 +111,21 @@ def open_image(image: ImageLike, policy: ImagePolicy, name: str) -> Iterator[tup
         raise
     except Exception as error:
         raise _bad_image(error, name) from error
+
+
+def _readable(image: Any, name: str) -> Path | str | bytes | np.ndarray | Image.Image:
+    """The image itself, or the array of a frame, or of what can become one, such as a tensor of torch."""
+    if isinstance(image, VideoFrame):
+        return image.pixels
+    if isinstance(image, Path | str | bytes | np.ndarray | Image.Image):
+        return image
+    kind = "None" if image is None else type(image).__name__
+    if image is None or not hasattr(image, "__array__"):
+        raise BadImage(name, "not-an-image", f"expected a path, bytes, an array or a Pillow image; got {kind}")
+    try:
+        return np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)  # known by what it can
+    except Exception as error:  # whose array it is, and what it may raise, is not known here
+        raise BadImage(name, "bad-array", f"the {kind} cannot become an array ({error}); give an array") from None
 
 
 def _open_file(file: OpenFile, policy: ImagePolicy, name: str) -> Opened:

@@ -19,7 +19,7 @@ from convlens.data.record import Source
 from convlens.data.sources import open_source
 from convlens.data.store import Store, build_store
 from convlens.data.targets import Targets, make_targets
-from convlens.errors import DataError
+from convlens.errors import ConfigError, DataError
 from convlens.options import KINDS
 
 
@@ -64,9 +64,12 @@ def read_labelled(
 
     Raises:
         ClassMismatch: a label is not one of the model's classes; before anything is decoded.
+        ConfigError: the model learned from noisy and clean pictures, and there are no clean ones to score it on.
         DataError: there is nothing to score.
     """
     source = data if isinstance(data, Source) else open_source(data, config.data, kind=KINDS[config.task])
+    if config.task == "denoise" and "noise" not in learned and source.kind != "pair":  # else its noisy input is the aim
+        raise ConfigError("This model was trained on pairs: give --clean FOLDER (clean=... in Python).")
     if source.kind == "mask":
         source = replace(source, mask_map=MaskMap.from_json(learned["mask"]))  # one meaning, wherever they are read
     if part:

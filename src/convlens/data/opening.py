@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from convlens.config import Config
+from convlens.config import DEFAULT, Config
 from convlens.data.beside import both_folders
 from convlens.data.classes import natural_key
 from convlens.data.mask_targets import understand
@@ -30,11 +30,12 @@ def open_all(config: Config, source: Any = None) -> Source:
         source: what has no name, such as arrays; else `data.source` is opened.
 
     Raises:
-        ConfigError: a fold that does not exist, or beside it a part of its own.
+        ConfigError: a fold that does not exist, or beside it a part of its own; clean pictures and a noise.
         DataError: a source cannot be opened.
         ClassMismatch: validation or test have other classes than training.
     """
     _require_one_fold(config)
+    _require_one_noise(config)
     data = config.data
     opened = open_source(data.source if source is None else source, data, kind=KINDS[config.task])
     separate = {part: spec for part, spec in (("valid", data.valid), ("test", data.test)) if spec}
@@ -55,6 +56,14 @@ def _require_one_fold(config: Config) -> None:
         raise ConfigError(
             "In a cross-validation every image of data.source is tested once; leave out data.valid, data.test and "
             "data.test_fraction."
+        )
+
+
+def _require_one_noise(config: Config) -> None:
+    if config.data.clean is not None and config.origins.get("data.corruption", DEFAULT) != DEFAULT:
+        raise ConfigError(
+            f"Give either data.clean={config.data.clean}, whose images are noisy already, or the noise to add, "
+            f"data.corruption={config.data.corruption} (--noise). Leave one of them out."
         )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from convlens.data.arrays import described, one_array
 from convlens.data.beside import DRAWN, with_boxes, with_clean, with_masks
 from convlens.data.builtin import BUILTIN
 from convlens.data.findings import Finding, shorten
@@ -31,13 +32,12 @@ __all__ = ["Record", "Source", "open_source"]
 _IDX_PARTS = {**SPLITS, "t10k": "test"}
 
 
-def open_source(
-    spec: str | Path | tuple[Any, Any] | Source, data: DataConfig, *, labelled: bool = True, kind: Kind = "class"
-) -> Source:
+def open_source(spec: Any, data: DataConfig, *, labelled: bool = True, kind: Kind = "class") -> Source:
     """List the samples of whatever `spec` names.
 
     Args:
-        spec: a folder, table, idx file, the name of a built-in set, (images, labels), or a source.
+        spec: a folder, table, idx file, the name of a built-in set, (images, labels), or a source; images alone, as an
+            array or a list, where no labels are needed.
         data: the columns of a table, and where masks or clean pictures lie; nothing else of it is read.
         labelled: False for prediction: every label is None, folders are not read as classes, a single image will do.
         kind: what the labels are.
@@ -51,8 +51,9 @@ def open_source(
         >>> source.records[1]
         Record(id='arrays#1', image=1, label='a', group=None, split=None)
     """
+    spec = _known(spec, "picture" if not labelled else kind)
     if not labelled:
-        return _list(spec, data, "none", label_text)
+        return _list(spec, data, "none", label_text, parts=False)
     match kind:
         case "class":
             return _list(spec, data, "needed", label_text)
@@ -68,6 +69,23 @@ def open_source(
             return with_boxes(spec, data)
 
 
+def _known(spec: Any, kind: Kind) -> str | Path | tuple[Any, Any] | Source:
+    """What was given, where it can be a source; images alone become (images, None) where no labels are needed."""
+    what = {"mask": "masks", "boxes": "boxes"}.get(kind, "labels")
+    if isinstance(spec, tuple):
+        if len(spec) != 2:
+            raise DataError(f"Expected (images, {what}), a tuple of two; got a tuple of {len(spec)}.")
+        return spec
+    if isinstance(spec, str | Path | Source):
+        return spec
+    if kind in ("picture", "pair") and (isinstance(spec, list) or hasattr(spec, "__array__")):
+        return spec, None
+    raise DataError(
+        f"Expected a path or (images, {what}), got {described(spec)}. Give the path of a folder or table, or a tuple "
+        f"of images and {what}."
+    )
+
+
 def _with_numbers(source: Source) -> Source:
     """The same source with every label spelled as numbers, each record with as many as the first."""
     records = []
@@ -81,16 +99,15 @@ def _with_numbers(source: Source) -> Source:
     return replace(source, records=tuple(records), kind="number", classes=None)
 
 
-def _list(spec: Any, data: DataConfig, labels: Labels, read_label: ReadLabel) -> Source:
+def _list(spec: Any, data: DataConfig, labels: Labels, read_label: ReadLabel, *, parts: bool = True) -> Source:
     labelled = labels != "none"
     if isinstance(spec, Source):
         missing = [record.id for record in spec.records if record.label is None]
         if missing and labels == "needed":
-            raise DataError(f"Source {spec.name} has {len(missing):,} records without a class: {shorten(missing)}.")
+            what = "number" if read_label is number_text else "class"
+            raise DataError(f"Source {spec.name} has {len(missing):,} records without a {what}: {shorten(missing)}.")
         return spec
     if isinstance(spec, tuple):
-        if len(spec) != 2:
-            raise DataError(f"Expected (images, labels), a tuple of two; got a tuple of {len(spec)}.")
         labelled = labelled and (labels == "needed" or spec[1] is not None)
         return _from_arrays("arrays", *spec, labelled=labelled, read_label=read_label)
     _refuse_unused_columns(str(spec), data)
@@ -113,7 +130,7 @@ def _list(spec: Any, data: DataConfig, labels: Labels, read_label: ReadLabel) ->
         raise DataError(f"'{spec}' is a pipe or device; expected a file or a folder.")
     if is_table(path.name):
         labelled = labelled and (labels == "needed" or data.label_column is not None)
-        table = read_table(path, data, labelled=labelled, read_label=read_label)
+        table = read_table(path, data, labelled=labelled, parts=parts, read_label=read_label)
         rows = zip(table.ids, table.images, table.labels, table.groups, table.splits, strict=True)
         return Source(path.stem, tuple(Record(*row) for row in rows), root=path.parent, findings=table.findings)
     if is_idx_name(path.name):
@@ -138,10 +155,7 @@ def _refuse_unused_columns(spec: str, data: DataConfig) -> None:
 
 def _from_arrays(name: str, images: Any, labels: Any, *, labelled: bool, read_label: ReadLabel) -> Source:
     """One record per image; samples without a class are left out with a finding."""
-    try:
-        array = np.asarray(images)
-    except ValueError as error:
-        raise DataError(f"Images in memory must all have one shape: {error}.") from None
+    array = one_array(images)
     if array.ndim not in (3, 4) or array.dtype.kind not in "buif" or 0 in array.shape:
         raise DataError(
             f"Expected images as an array of numbers (N, H, W) or (N, H, W, C), none empty; "
@@ -166,7 +180,8 @@ def _from_arrays(name: str, images: Any, labels: Any, *, labelled: bool, read_la
     if not records:
         raise DataError(f"None of the {len(array):,} images has a label; expected one each.")
     if missing:
-        message = f"{len(missing):,} of {len(array):,} images have no class and are left out: {shorten(missing)}."
+        what = "number" if read_label is number_text else "class"
+        message = f"{len(missing):,} of {len(array):,} images have no {what} and are left out: {shorten(missing)}."
         findings.append(Finding("missing-label", "warning", message, missing))
     return Source(name, records, array, findings=tuple(findings))
 

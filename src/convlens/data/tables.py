@@ -15,7 +15,7 @@ import posixpath
 import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ _IMAGE_NAME = re.compile(
 _ADDRESS = re.compile(r"[A-Za-z]:[\\/]|[A-Za-z][A-Za-z0-9+.-]*://")
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "valid"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "valid"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
@@ -73,11 +73,14 @@ def is_table(name: str) -> bool:
     return name.lower().endswith(TABLE_SUFFIXES)
 
 
-def read_table(path: Path, data: DataConfig, *, labelled: bool, read_label: ReadLabel = label_text) -> Table:
+def read_table(
+    path: Path, data: DataConfig, *, labelled: bool, parts: bool = True, read_label: ReadLabel = label_text
+) -> Table:
     """Read a table; columns that `data` does not name are found by their names and contents.
 
     Args:
         labelled: False for images alone.
+        parts: look for columns that group and divide the images; False for prediction, which reads only those named.
         read_label: `label_text` for classes; with `number_text`, `data.label_column` may name several columns, with
             commas between them.
 
@@ -88,7 +91,7 @@ def read_table(path: Path, data: DataConfig, *, labelled: bool, read_label: Read
     """
     table = _Parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _Csv(path)
     several = read_label is number_text
-    columns = _choose(table, data, labelled=labelled, several=several)
+    columns, unused = _choose(table, data, labelled=labelled, parts=parts, several=several)
     roles = [role for role in columns if columns[role]]
     reader = _Rows(path, columns.get("label", ""), read_label)
     wanted = {role: names_of(columns[role]) if several and role == "label" else [columns[role]] for role in roles}
@@ -97,7 +100,8 @@ def read_table(path: Path, data: DataConfig, *, labelled: bool, read_label: Read
         found = {role: [next(following) for _ in wanted[role]] for role in roles}
         row = {role: cells[0] if len(cells) == 1 else cells for role, cells in found.items()}
         reader.add(place, row, labelled=labelled)
-    return reader.finish(", ".join(f"'{columns[role]}' as {role}" for role in roles))
+    found = reader.finish(", ".join(f"'{columns[role]}' as {role}" for role in roles))
+    return replace(found, findings=(*found.findings, *unused))
 
 
 def names_of(columns: str) -> list[str]:
@@ -127,7 +131,7 @@ class _Rows:
         label = self.read_label(row.get("label"), place)
         group, split = (label_text(row.get(role), place) for role in ("group", "split"))
         if split is not None and split.lower() not in SPLITS:
-            raise DataError(f"{place}: expected train, valid or test as the split; got '{split}'.")
+            raise DataError(f"{place}: expected train, valid or test as the split; got '{split}'. Write one of them.")
         facts = (label, group, SPLITS[split.lower()] if split else None)
         if identity in self.seen:
             first_place, first = self.seen[identity]
@@ -166,8 +170,10 @@ class _Rows:
         name = self.path.name
         yield Finding("columns", "note", f"{name}: read {columns}.")
         if self.unlabelled:
-            places = _places(self.unlabelled)
-            message = f"{len(self.unlabelled):,} of {len(self.seen):,} images have no class and are left out: {places}."
+            places, what = _places(self.unlabelled), "number" if self.read_label is number_text else "class"
+            message = (
+                f"{len(self.unlabelled):,} of {len(self.seen):,} images have no {what} and are left out: {places}."
+            )
             yield Finding("missing-label", "warning", message, tuple(self.unlabelled))
         if self.repeated:
             places = _places(self.repeated)
@@ -317,7 +323,9 @@ def _refuse_twins(columns: Sequence[str], name: str) -> None:
         raise DataError(f"The columns of {name} must differ; these occur twice: {', '.join(twins)}.")
 
 
-def _choose(table: _Csv | _Parquet, data: DataConfig, *, labelled: bool, several: bool = False) -> dict[str, str]:
+def _choose(
+    table: _Csv | _Parquet, data: DataConfig, *, labelled: bool, parts: bool, several: bool = False
+) -> tuple[dict[str, str], list[Finding]]:
     """The column for each role: named by the config, or the only one that can be meant; empty for none.
 
     Args:
@@ -359,14 +367,26 @@ def _choose(table: _Csv | _Parquet, data: DataConfig, *, labelled: bool, several
         by_name = free("image")
         both = [c for c in by_content if c in by_name]
         chosen["image"] = need("image", both if len(both) == 1 else by_content or by_name)
-    for role in ("group", "split") if labelled else ():
-        candidates = [c for c in free(role) if role == "group" or _all(head[c], _is_split)]
+    for role in ("group", "split") if parts else ():
+        candidates = [c for c in free(role) if role == "group" or any(map(_is_split, head[c]))]
         if role not in chosen and candidates:
             chosen[role] = need(role, candidates)
     if labelled and "label" not in chosen:
         others = [c for c in columns if c not in chosen.values()]
         chosen["label"] = need("label", free("label") or (others if len(others) == 1 else []))
-    return {role: chosen.get(role, "") for role in _KNOWN if labelled or role != "label"}
+    unread = free("split") if parts and "split" not in chosen else []
+    unused = [finding for column in unread for finding in _no_split(name, column, head[column])]
+    return {role: chosen.get(role, "") for role in _KNOWN if labelled or role != "label"}, unused
+
+
+def _no_split(name: str, column: str, values: Sequence[Any]) -> Iterator[Finding]:
+    """A warning that a column is called like a split and has the name of none, unless it is empty."""
+    if filled := dict.fromkeys(str(value).strip()[:40] for value in values if value not in (None, "")):
+        message = (
+            f"{name}: column '{column}' was not used as the split: none of its first values is train, valid or test; "
+            f"they are {shorten(filled)}."
+        )
+        yield Finding("unused-split", "warning", message)
 
 
 def _is_split(value: Any) -> bool:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from convlens.errors import ShapeError
+from convlens.errors import ConfigError, ShapeError
 from convlens.nn.keras_layer import build
 from convlens.shapes import effective_kernel, pair
 
@@ -38,12 +38,13 @@ class LayerRow:
     parameters: int
 
 
-def walk(network: nn.Module, input_shape: Sequence[int]) -> list[LayerRow]:
+def walk(network: nn.Module, input_shape: Sequence[int], *, one_tensor: bool = False) -> list[LayerRow]:
     """List the layers of a network with their shapes for one input, or say which of them does not fit.
 
     Args:
         network: stays as it is.
         input_shape: (N, C, H, W).
+        one_tensor: refuse a network that answers with anything else, such as a tuple.
 
     Example:
         >>> for row in walk(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten()), (1, 1, 4, 4)):
@@ -53,7 +54,8 @@ def walk(network: nn.Module, input_shape: Sequence[int]) -> list[LayerRow]:
         network Sequential (1, 8) 0
 
     Raises:
-        ShapeError: a layer does not fit what reaches it; names the layer, what it received and the repair.
+        ShapeError: a layer does not fit what reaches it; names the layer, what it received and the repair. Or the
+            network does not answer with one tensor, where it has to.
     """
     trial = copy.deepcopy(network).eval()
     names = {id(module): name for name, module in trial.named_modules()}
@@ -90,8 +92,56 @@ def walk(network: nn.Module, input_shape: Sequence[int]) -> list[LayerRow]:
         name, given = names[id(module)] or "network", " x ".join(str(n) for n in received) or "no tensor"
         repair = _repair(module, received, error)
         raise ShapeError(f"{name} ({type(module).__name__}) receives {given}. {repair}") from None
+    if one_tensor:
+        require_tensor(network, output)
     unused = sum(own(module) for module in trial.modules() if module is not trial)
     return [*rows, LayerRow("network", type(network).__name__, _shape(output), own(trial) + unused)]
+
+
+def require_module(network: Any) -> None:
+    """Check that something is a torch module.
+
+    Raises:
+        ConfigError: it is not; says how to come by one.
+    """
+    if isinstance(network, nn.Module):
+        return
+    name = getattr(network, "__name__", "MyNetwork")
+    if isinstance(network, str):
+        given, repair = f"'{network}'", f'For a network of the catalog write convlens.train(..., network="{network}").'
+    elif isinstance(network, type) and issubclass(network, nn.Module):
+        given, repair = f"the class {name}", f"Make one of it first: {name}(...)."
+    else:
+        given, repair = f"a {type(network).__name__}", "Write a class with a forward method, or use nn.Sequential(...)."
+    raise ConfigError(f"network must be a torch module, an object of nn.Module; got {given}. {repair}")
+
+
+def require_tensor(network: nn.Module, output: Any) -> None:
+    """Check that a network answered with one tensor.
+
+    Raises:
+        ShapeError: it did not.
+    """
+    if not isinstance(output, Tensor):
+        many = f" of {len(output)}" if isinstance(output, list | tuple | dict) else ""
+        raise ShapeError(
+            f"The network must give one tensor; {type(network).__name__} gives no tensor but a "
+            f"{type(output).__name__}{many}. Return the answer alone from forward, in training as well."
+        )
+
+
+def require_float32(network: nn.Module) -> None:
+    """Check that the parameters of a network are of the precision in which it is trained.
+
+    Raises:
+        ConfigError: it names the first that is not.
+    """
+    for name, parameter in network.named_parameters():
+        if parameter.is_floating_point() and parameter.dtype != torch.float32:
+            raise ConfigError(
+                f"The parameters of the network must be float32; {name} is {str(parameter.dtype).split('.')[-1]}. Call "
+                f"network.float() first; for a lower precision of the arithmetic there is train.precision."
+            )
 
 
 def materialise(network: nn.Module, input_shape: Sequence[int]) -> None:

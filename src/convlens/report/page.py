@@ -168,7 +168,7 @@ class RunSummary:
         config: rows of (option, value, origin).
         events: dicts of `kind` and `message`.
         hardware, versions: name -> words.
-        model_file: path of the model file, as the commands shall name it.
+        model_file: path of the model file, as the commands shall name it; empty where there is none to use.
     """
 
     title: str

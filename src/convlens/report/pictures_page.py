@@ -21,7 +21,7 @@ HARDEST = {"normal ones of the highest score": "normal", "others of the lowest":
 ROC_WORDS = ("false alarms", "found")
 WARMTH = {0.0: "given back as it was", 0.5: "changed", 1.0: "changed most"}
 SCORES = {"psnr": "PSNR, dB", "ssim": "SSIM", "mae": "mean absolute error", "mse": "mean squared error"}
-LEAD = "Every level is compared with the clean picture. A mean hides what single pictures show, so those come below."
+LEAD = "Every level is compared with what it should be. A mean hides what single pictures show, so those come below."
 STRANGE_LEAD = "A picture counts as strange as far as the network, which saw normal ones only, cannot give it back."
 
 

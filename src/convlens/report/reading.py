@@ -29,7 +29,7 @@ ALL = "images"  # in place of classes, where an image has no one class
 FIGURES = {  # what the figure beside the loss is
     "mae": "How far answers are off on average, in the unit of the data.",
     "dice": "How well what is drawn and what is there overlap; 1 is perfect.",
-    "psnr": "How near the pictures come to the clean ones; more is nearer.",
+    "psnr": "How near the pictures come to what they should be; more is nearer.",
     "map50": "The area under precision over recall at IoU 0.5, the mean of the classes; 1 is perfect.",
 }
 

@@ -303,6 +303,33 @@ class Anomaly(Reconstruct):
         return Inspection(name, error=reason)
 
 
+def as_codes(codes: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Codes as a network decodes them.
+
+    Args:
+        shape: of one code.
+
+    Shapes:
+        (N, *shape) -> the same, float32
+
+    Raises:
+        ShapeError: they are no numbers, or of another shape.
+        DataError: a number is not finite.
+    """
+    wanted = f"Expected codes (N, {', '.join(map(str, shape))}), as encode gives them; got"
+    try:
+        found = np.asarray(codes)
+    except ValueError:
+        raise ShapeError(f"{wanted} rows of several lengths.") from None
+    if found.dtype.kind not in "biuf" or found.ndim == 0 or found.shape[1:] != shape:
+        raise ShapeError(f"{wanted} {found.shape} {found.dtype}.")
+    with np.errstate(over="ignore"):
+        found = found.astype(np.float32)
+    if not np.isfinite(found).all():
+        raise DataError("Expected codes of finite float32 numbers; got nan or infinity. Leave those rows out.")
+    return found
+
+
 class PictureMeter:
     """Sums of squared errors in levels."""
 

@@ -6,6 +6,7 @@ between them by a sigmoid. Everything said to a person is in the unit of the dat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -103,13 +104,14 @@ class Regress:
         self, outputs: np.ndarray, targets: np.ndarray, seen: Seen | None = None, *, promise: float | None, level: float
     ) -> None:
         """Fit an error bar for each target on validation residuals."""
-        predicted, kept = self._numbers(outputs), promise or PROMISE
-        try:
-            bars = [fit_error_bar(predicted[:, i], targets[:, i], kept) for i in range(len(self.names))]
-        except DataError:
-            if promise is not None:
-                raise
-            return  # too few validation images for an honest bar: then there is none
+        predicted, kept = self._numbers(outputs), PROMISE if promise is None else promise
+        needed = math.ceil(kept / (1 - kept) - 1e-9)
+        if len(targets) < needed:
+            raise DataError(
+                f"Error bars that hold for {100 * kept:.4g} % of new images need {needed} validation images; got "
+                f"{len(targets)}. Hold out more (data.valid_fraction), or promise less (evaluate.abstain)."
+            )
+        bars = [fit_error_bar(predicted[:, i], targets[:, i], kept) for i in range(len(self.names))]
         self.card["error_bars"] = [bar.to_json() for bar in bars]
 
     @property

@@ -31,7 +31,14 @@ from convlens.nn.keras_layer import build, waits_for_input
 from convlens.nn.penalties import penalties
 from convlens.options import TrainConfig
 from convlens.tasks.task import Task
-from convlens.training.callbacks import Callback, EarlyStopping, direction, read_column
+from convlens.training.callbacks import (
+    Callback,
+    EarlyStopping,
+    direction,
+    read_column,
+    require_callbacks,
+    require_columns,
+)
 from convlens.training.checkpoint import Checkpoints, Snapshot
 from convlens.training.hardware import Hardware, keep_depthwise_float32
 from convlens.training.history import Events, History
@@ -107,6 +114,7 @@ class Engine:
         self.steps_per_epoch = math.ceil(len(self.train) / self.settings.accumulate)
         self.total_steps = self.epochs * self.steps_per_epoch
         self.monitor = self.settings.monitor if self.valid else "train_loss"
+        self.callbacks = require_callbacks(self.callbacks)
         if self.settings.patience:
             stopper = EarlyStopping(self.settings.patience, self.monitor, self.settings.min_delta)
             self.callbacks = [*self.callbacks, stopper]
@@ -122,7 +130,9 @@ class Engine:
         Raises:
             TrainingError: the loss is not finite, or memory ran out.
             Interrupted: Ctrl-C or SIGTERM; the state has been saved.
+            ConfigError: `train.monitor` or a callback needs a figure that the history will not have.
         """
+        require_columns(self.task, self.monitor, self.callbacks, validated=bool(self.valid))
         with self._interrupt, keep_depthwise_float32(self.network, self.hardware), self.layers.holding(self.network):
             self._tell("on_train_begin")
             try:
@@ -260,12 +270,12 @@ class Engine:
                 for outputs, targets in run_network(self.network, self.valid, self.present, self.hardware, stopped):
                     meter.update(outputs, targets)
                 row |= {f"val_{name}": value for name, value in meter.compute().items()}
-            self._remember_best(row)
-        row["rate"] = self.present_rate
-        row["seconds"] = round(self.state.epoch_seconds, 3)
-        row["waiting_s"] = round(self.state.waiting_seconds, 3)
-        row["validation_s"] = round(time.perf_counter() - started, 3)
-        row["images_per_s"] = round(self.train.samples / max(self.state.epoch_seconds, 1e-9), 1)
+            row["rate"] = self.present_rate
+            row["seconds"] = round(self.state.epoch_seconds, 3)
+            row["waiting_s"] = round(self.state.waiting_seconds, 3)
+            row["validation_s"] = round(time.perf_counter() - started, 3)
+            row["images_per_s"] = round(self.train.samples / max(self.state.epoch_seconds, 1e-9), 1)
+            self._remember_best(row)  # while the averaged weights are in the network
         if self._norms:
             means = torch.stack(self._norms).mean(0).tolist()
             row["gradient_norms"] = dict(zip([name for name, _ in self._gradients()], means, strict=True))

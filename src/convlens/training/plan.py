@@ -23,6 +23,7 @@ from convlens.data.prepare import Prepared
 from convlens.data.present import Present, make_present
 from convlens.data.symmetry import mirror_test
 from convlens.errors import ConfigError
+from convlens.models.walk import require_tensor
 from convlens.options import Kind
 from convlens.tasks.catalog import make
 from convlens.tasks.task import Task
@@ -53,6 +54,10 @@ def make_plan(
 
     Args:
         progress: called with (pictures done, pictures in all) before and after a step is compiled to be timed.
+
+    Raises:
+        ConfigError: an option does not fit the others or the network, such as a batch of one image.
+        ShapeError: in training the network gives no one tensor.
     """
     size = prepared.preprocess.size_px[0]
     head_alone = trains_head_alone(config)
@@ -72,6 +77,7 @@ def make_plan(
     trial = copy.deepcopy(network)
     transfer.begin(trial, int(config.train.epochs))
     config = _choose_features(config, hindrance(trial, transfer, config.augment, x))
+    _require_training(trial, x[:2], config)
     config = _settle_compiling(config)
     tell = progress if progress and config.train.compile else lambda done, total: None
     tell(0, len(x))
@@ -176,6 +182,22 @@ def _transfer(network: nn.Module, config: Config, prepared: Prepared) -> Transfe
 def _largest_batch(config: Config, prepared: Prepared) -> int:
     size, rows = int(config.train.batch_size), prepared.split.train
     return Batches(prepared.store.images, prepared.targets, rows, batch_size=size, seed=0, shuffle=True).largest
+
+
+def _require_training(network: nn.Module, x: Tensor, config: Config) -> None:
+    """Refuse a network that answers otherwise in training, and batches of one image that its norms cannot bear."""
+    device = next(network.parameters()).device
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            output = copy.deepcopy(network).train()(x.to(device))
+    except (ValueError, RuntimeError) as error:
+        if "more than 1 value per channel" not in str(error):
+            return  # training tells of it in its own words, such as where memory runs out
+        raise ConfigError(
+            f"Batch normalisation in this network needs two images or more in a batch; got 1, with train.batch_size="
+            f"{config.train.batch_size}. Use a larger batch, and at least two training images."
+        ) from None
+    require_tensor(network, output)
 
 
 def _settle_compiling(config: Config) -> Config:
