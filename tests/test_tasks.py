@@ -312,7 +312,7 @@ REFUSED: list[tuple[str, str, dict[str, Any], type[ConvlensError], str]] = [
     ("reconstruct", "denoise", {"network": "compact", "options": {}}, ShapeError, "Choose autoencoder"),
     ("segment", "denoise", {}, ConfigError, "give --masks FOLDER"),
     ("segment", "segment", {"loss": "dicey"}, ConfigError, "Did you mean 'dice'"),
-    ("denoise", "denoise", {"loss": "cross_entropy"}, ConfigError, "It has: squared, absolute, huber"),
+    ("denoise", "denoise", {"loss": "cross_entropy"}, ConfigError, "Choose from: absolute, huber, squared"),
     ("segment", "segment", {"mixup": 0.2}, ConfigError, "leave them out for segment"),
     ("segment", "segment", {"abstain": 0.9}, ConfigError, r"evaluate\.abstain has no effect on the task segment"),
     ("reconstruct", "denoise", {"corruption": "gaussian:0.2"}, ConfigError, "it is for denoise"),

@@ -31,8 +31,8 @@ def with_masks(source: Source | tuple[Any, Any], data: DataConfig) -> Source:
     """The same images, each with its mask; those without one are left out, with a finding.
 
     Args:
-        source: images without labels; or arrays (images, masks), the masks (N, H, W) or
-            (N, H, W, 1) of whole numbers.
+        source: images without labels; or arrays (images, masks), the masks (N, H, W) or (N, H, W, 1) of
+            whole numbers.
         data: `masks` names their folder; without it, a folder of images and one of masks are looked for in the source.
 
     Raises:

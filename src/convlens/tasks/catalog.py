@@ -82,9 +82,6 @@ def make(name: str, names: Sequence[str], card: dict[str, Any], **settings: Any)
         raise ConfigError(f"There is no task '{name}'. {did_you_mean(name, TASKS)}")
     losses = LOSSES_OF.get(name, ())
     if (asked := settings.get("loss_name")) is not None and asked not in losses:
-        near = did_you_mean(asked, losses).partition("Choose")[0]  # without its list, as ours has the default first
-        raise ConfigError(
-            f"train.loss={asked} is no loss of the task {name}. {f'{near} ' if near else ''}"
-            + (f"It has: {', '.join(losses)}." if losses else "It has one loss; leave train.loss out.")
-        )
+        repair = did_you_mean(asked, losses) if losses else "It has one loss; leave train.loss out."
+        raise ConfigError(f"train.loss={asked} is no loss of the task {name}. {repair}")
     return TASKS[name](tuple(names), card, **settings)
